@@ -1,0 +1,248 @@
+"""The `apportion` command: verbs only. Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 75 the home is busy."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="apportion",
+    help="Which team, project, feature, customer and model an AI bill was.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+HomeOption = Annotated[
+    Path | None, typer.Option("--home", envvar="APPORTION_HOME", help="The home directory; default: the checkout.", show_default=False)
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+
+def main() -> None:
+    """Run the command line; every refusal is one line on stderr."""
+    from pipelines.errors import Busy, Refused
+
+    try:
+        app()
+    except Refused as refused:
+        for reason in getattr(refused, "reasons", None) or [refused]:
+            _complain(str(reason))
+        sys.exit(1)
+    except Busy as busy:
+        _complain(str(busy))
+        sys.exit(75)
+
+
+@app.command()
+def demo(home: HomeOption = None) -> None:
+    """Make the sample company: two months of files, the nightly job over them, the first month closed."""
+    from pipelines import jobs, sample
+    from pipelines.home import Home
+
+    where = Home.find(home)
+    say = _Progress()
+    sample.install(where.root)
+    refused = []
+    for through, closes in sample.NIGHTS:
+        say(f"write the sample company's files up to {through}")
+        sample.write(where.root, through)
+        refused = jobs.nightly(where, through, say).refused
+        if closes:
+            jobs.close(where, closes, "finance", say)
+    say.done()
+    print(_summary(where))
+    _finish(refused)
+
+
+@app.command()
+def init(
+    home: HomeOption = None,
+    first_period: Annotated[str | None, typer.Option("--first-period", metavar="YYYY-MM", help="The first month with statements; default: this month.")] = None,
+) -> None:
+    """Make an empty home with commented policy files."""
+    import shutil
+
+    from pipelines import policy
+    from pipelines.errors import Refused
+    from pipelines.home import Home, asset
+
+    where = Home.find(home)
+    if where.policy.exists():
+        raise Refused("has a data/policy/ already", str(where.root), "nothing was changed")
+    written = policy.write_template(where.policy, first_period or f"{date.today():%Y-%m}")
+    shutil.copytree(asset("data", "list_prices"), where.list_prices, dirs_exist_ok=True)
+    for kind in ("gateway", "billing", "gpu", "drivers", "fx"):
+        (where.landing / kind).mkdir(parents=True, exist_ok=True)
+    for path in written:
+        print(path.relative_to(where.root))
+    print(f"Edit these files, put your own under {where.landing.relative_to(where.root)}/<kind>/<source>/, then run: apportion nightly --home {where.root}")
+
+
+@app.command()
+def nightly(
+    home: HomeOption = None,
+    through: Annotated[datetime | None, typer.Option("--through", formats=["%Y-%m-%d"], help="The day as of which to publish; default: yesterday, UTC.", show_default=False)] = None,
+) -> None:
+    """Everything new in landing, through to published tables and draft statements."""
+    from pipelines import jobs
+    from pipelines.home import Home
+
+    where = Home.find(home).require_policy()
+    say = _Progress()
+    outcome = jobs.nightly(where, through.date() if through else jobs.default_through(where), say)
+    say.done()
+    print(f"published {outcome.published.name}" if outcome.changed else "nothing new; published data is unchanged")
+    _finish(outcome.refused)
+
+
+@app.command()
+def close(
+    period: Annotated[str, typer.Argument(metavar="YYYY-MM")],
+    home: HomeOption = None,
+    actor: Annotated[str, typer.Option("--actor", help="Who closes the month.")] = "finance",
+) -> None:
+    """Run the close checks, freeze the month, issue version 1."""
+    from pipelines import jobs
+    from pipelines.home import Home
+
+    where = Home.find(home).require_policy()
+    say = _Progress()
+    outcome = jobs.close(where, period, actor, say)
+    say.done()
+    print(f"closed {period}; statements are in {where.reports.relative_to(where.root)}/{period}/v1/")
+    _finish(outcome.refused)
+
+
+@app.command()
+def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Periods, freshness per source, open exceptions, and dollars in every state that is not settled."""
+    from pipelines import inspection
+    from pipelines.home import Home
+
+    found = inspection.status(Home.find(home).require_policy())
+    print(json.dumps(found, indent=1, default=str) if as_json else inspection.status_text(found))
+
+
+@app.command()
+def check(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Every invariant over the home."""
+    from pipelines import inspection
+    from pipelines.home import Home
+
+    results = inspection.check(Home.find(home).require_policy())
+    if as_json:
+        print(json.dumps([{**vars(r), "passed": not r.bad_rows} for r in results], indent=1))
+    for result in results:
+        failed = result.bad_rows and result.severity == "fail"
+        if failed:
+            _complain(f"{result.name}: {result.summary}; {result.description}")
+        elif not as_json:
+            print(f"{'ok  ' if not result.bad_rows else 'note'} {result.name}: {result.description if not result.bad_rows else result.summary}")
+    if any(r.bad_rows and r.severity == "fail" for r in results):
+        sys.exit(1)
+
+
+@app.command()
+def verify(home: HomeOption = None) -> None:
+    """Every checksum of published data, books and issued statements."""
+    from pipelines import inspection
+    from pipelines.home import Home
+
+    counted, problems = inspection.verify(Home.find(home).require_policy())
+    for problem in problems:
+        _complain(problem)
+    if problems:
+        sys.exit(1)
+    print(f"{counted} files are what they were when they were written")
+
+
+@app.command()
+def explain(
+    team: str,
+    period: Annotated[str, typer.Argument(metavar="YYYY-MM")],
+    home: HomeOption = None,
+    line: Annotated[int | None, typer.Option("--line", help="One line of the statement.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """From a statement line down to charges, drivers and source rows."""
+    from pipelines import inspection
+    from pipelines.home import Home
+
+    found = inspection.explain(Home.find(home).require_policy(), team, period, line)
+    print(json.dumps(found, indent=1, default=str) if as_json else inspection.explain_text(found))
+
+
+@app.command()
+def allocate(
+    rules: Annotated[Path, typer.Option("--rules", help="A policy like data/policy/allocation.yaml.")],
+    charges: Annotated[Path, typer.Option("--charges", help="CSV with charge_id, usage_date, cost and what the rules name.")],
+    drivers: Annotated[Path | None, typer.Option("--drivers", help="CSV with driver, target, weight and the rules' `by` columns.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Where to write; default: standard output.")] = None,
+) -> None:
+    """The allocation kernel on plain CSV, without a home: a dry run for a policy under negotiation."""
+    from pipelines.allocation import csv
+
+    csv.allocate(rules, charges, drivers, out)
+
+
+@app.command("policy")
+def show_policy(home: HomeOption = None) -> None:
+    """The allocation rules in plain language."""
+    from pipelines import policy
+    from pipelines.allocation import rules
+    from pipelines.home import Home
+
+    loaded = policy.load(Home.find(home).require_policy().policy)
+    for rule_id, pool, sentence in rules.describe(loaded.allocation):
+        print(f"{pool} · {rule_id}\n    {sentence}")
+
+
+class _Progress:
+    """What a long job is doing: a moving line on a terminal, plain lines elsewhere."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self.console = Console(stderr=True)
+        self.status: Any = None
+
+    def __call__(self, text: str) -> None:
+        if not self.console.is_terminal:
+            self.console.print(text, highlight=False, markup=False)
+            return
+        if self.status is None:
+            self.status = self.console.status(text)
+            self.status.start()
+        self.status.update(text)
+
+    def done(self) -> None:
+        if self.status is not None:
+            self.status.stop()
+
+
+def _summary(home: Any) -> str:
+    from pipelines import inspection
+
+    return inspection.made_text(home)
+
+
+def _finish(refused: list[Any]) -> None:
+    for reason in refused:
+        _complain(str(reason))
+    if refused:
+        sys.exit(1)
+
+
+def _complain(text: str) -> None:
+    print(" ".join(text.split()), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,266 @@
+"""Looking at a home without changing it: status, check, verify, explain."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from pipelines.books import Books, file_sha256
+from pipelines.checks import CheckResult, run_checks
+from pipelines.errors import Refused
+from pipelines.home import Home
+from pipelines.publish import current_manifest
+from pipelines.run import open_run
+
+
+def _current(home: Home) -> duckdb.DuckDBPyConnection:
+    if not home.current.exists():
+        raise Refused("nothing is published yet", str(home.root), "run: apportion nightly")
+    return duckdb.connect(str(home.current), read_only=True)
+
+
+def _rows(con: duckdb.DuckDBPyConnection, sql: str, params: Any = None) -> list[dict[str, Any]]:
+    cursor = con.execute(sql, params or [])
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+# status ---------------------------------------------------------------------------------------------------------
+
+
+def status(home: Home) -> dict[str, Any]:
+    """Periods, freshness per source, exceptions, and dollars unallocated, unpriced, unmetered and out of scope."""
+    manifest = current_manifest(home) or {}
+    con = _current(home)
+    try:
+        return {
+            "through": manifest.get("through"),
+            "periods": _rows(
+                con,
+                """
+                select p.period, p.state, p.version, p.closed_on,
+                    coalesce(sum(s.total_amount) filter (s.state <> 'SUPERSEDED'), 0)::varchar as total, any_value(s.currency) as currency
+                from periods p left join statements s on s.period = p.period
+                group by all order by 1
+                """,
+            ),
+            "sources": _rows(
+                con,
+                """
+                select kind, source, count(*) filter (state = 'landed') as files, max(last_day) as last_day,
+                    sum(good)::bigint as rows, sum(rejected)::bigint as rejected, count(*) filter (state in ('refused', 'waiting')) as refused
+                from source_files group by all order by 1, 2
+                """,
+            ),
+            "exceptions": _rows(con, "select period, kind, what, amount::varchar as amount, events::bigint as events from exceptions order by all"),
+            "dollars": {
+                kind: _rows(con, "select period, coalesce(sum(amount), 0)::varchar as amount from exceptions where kind = ? group by all order by 1", [kind])
+                for kind in ("unallocated", "unpriced", "unmetered", "out_of_scope")
+            },
+        }
+    finally:
+        con.close()
+
+
+def status_text(found: dict[str, Any]) -> str:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=110)
+    with console.capture() as capture:
+        console.print(f"Published as of {found['through']}\n")
+        console.print(_table(Table(title="Periods", title_justify="left"), found["periods"], {"total": "right"}))
+        console.print(_table(Table(title="Sources", title_justify="left"), found["sources"], dict.fromkeys(("files", "rows", "rejected", "refused"), "right")))
+        exceptions = [{**row, "amount": _money(row["amount"])} for row in found["exceptions"]]
+        console.print(_table(Table(title="Exceptions", title_justify="left"), exceptions, {"amount": "right", "events": "right"}))
+    return capture.get()
+
+
+def _table(table: Any, rows: list[dict[str, Any]], justify: dict[str, str]) -> Any:
+    names = list(rows[0]) if rows else ["nothing"]
+    for name in names:
+        table.add_column(name.replace("_", " "), justify=justify.get(name, "left"))
+    for row in rows:
+        table.add_row(*("–" if row[name] is None else _money(row[name]) if name == "total" else str(row[name]) for name in names))
+    return table
+
+
+def _money(text: str | None) -> str:
+    from decimal import Decimal
+
+    return "–" if text is None else f"{Decimal(text):,.2f}"
+
+
+# check ----------------------------------------------------------------------------------------------------------
+
+
+def check(home: Home) -> list[CheckResult]:
+    """Every invariant over the warehouse, the books' chain, and that the published ledger is the warehouse's."""
+    manifest = current_manifest(home)
+    if manifest is None:
+        raise Refused("nothing is published yet", str(home.root), "run: apportion nightly")
+    with open_run(home, date.fromisoformat(manifest["through"]), lambda text: None) as run:
+        from pipelines import policy
+
+        policy.register(run.con, run.policy)
+        if not run.con.execute("select count(*) from duckdb_tables() where table_name = 'ledger'").fetchall()[0][0]:
+            raise Refused("the warehouse is empty", str(home.warehouse), "run: apportion nightly")
+        results = run_checks(run)
+        totals = run.con.execute(
+            "select period, sum(effective_cost)::varchar, sum(chargeback_cost)::varchar from ledger group by all order by 1"
+        ).fetchall()
+        problems = run.books.problems()
+    published = [(row["period"], row["effective_cost"], row["chargeback_cost"]) for row in manifest["totals"]]
+    differing = [here for here, there in zip(totals, published, strict=False) if here != there] or ([] if len(totals) == len(published) else totals)
+    results.append(_result("published_equals_warehouse", "The published ledger has the warehouse's totals.", [str(d) for d in differing]))
+    results.append(_result("books_are_whole", "No entry of the books was changed, removed or reordered.", problems))
+    return results
+
+
+def _result(name: str, description: str, problems: list[str]) -> CheckResult:
+    return CheckResult(name, "fail", description, len(problems), problems[0] if problems else "")
+
+
+# verify ---------------------------------------------------------------------------------------------------------
+
+
+def verify(home: Home) -> tuple[int, list[str]]:
+    """How many files were compared with their recorded checksum, and one line for each that differs."""
+    problems = Books(home).problems()
+    counted = sum(len(entry.files) + 1 for entry in Books(home).entries)
+    manifests = sorted(home.published.glob("apportion-*.manifest.json"))
+    if not manifests:
+        raise Refused("nothing is published yet", str(home.root), "run: apportion nightly")
+    for path in manifests:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        wanted = [(home.published / manifest["database"]["path"], manifest["database"]["sha256"])]
+        wanted += [(home.lake / entry["path"], entry["sha256"]) for entry in manifest["lake"]]
+        if path == home.published / Path(home.current.resolve().name).with_suffix(".manifest.json"):
+            wanted += [(home.reports / entry["path"], entry["sha256"]) for entry in manifest["reports"]]
+        for file, sha256 in wanted:
+            counted += 1
+            problems += _differs(home, file, sha256)
+    for path in sorted(home.reports.glob("*/v*/manifest.json")):
+        for entry in json.loads(path.read_text(encoding="utf-8"))["files"]:
+            counted += 1
+            problems += _differs(home, home.reports / entry["href"], entry["sha256"])
+    return counted, sorted(set(problems))
+
+
+def _differs(home: Home, file: Path, sha256: str) -> list[str]:
+    if not file.is_file():
+        return [f"{file.relative_to(home.root)}: is missing; restore it from a backup"]
+    if file_sha256(file) != sha256:
+        return [f"{file.relative_to(home.root)}: has been altered; restore it from a backup"]
+    return []
+
+
+# explain --------------------------------------------------------------------------------------------------------
+
+
+def explain(home: Home, team: str, period: str, line: int | None) -> dict[str, Any]:
+    """A team's lines of a period; with `line`, the splits behind it, its charges and the rows of the bills."""
+    con = _current(home)
+    try:
+        lines = _rows(
+            con,
+            "select * from statement_lines where team_id = ? and period = ?"
+            " qualify version = max(version) over () order by line_no",
+            [team, period],
+        )
+        if not lines:
+            raise Refused(f"no statement of {team} for {period}", "explain", "see apportion status for periods and reports/index.html for teams")
+        if line is None:
+            return {"team": team, "period": period, "lines": lines}
+        chosen = next((row for row in lines if row["line_no"] == line), None)
+        if chosen is None:
+            raise Refused(f"line {line} is not on the statement", f"{team} {period}", f"choose 1 to {len(lines)}")
+        splits = _rows(
+            con,
+            """
+            select l.cost_pool, l.rule_id, r.sentence, l.driver, sum(l.driver_quantity) as our_units, sum(l.driver_total) as all_units,
+                count(distinct l.charge_id) as charges, max(l.fallback_level) as fallback_level, l.reason,
+                sum(l.effective_cost) as effective_cost, sum(l.chargeback_cost) as charged
+            from ledger l left join allocation_rules r on r.rule_id = l.rule_id
+            where l.period = ? and l.line_id = ?
+            group by all order by charged desc
+            """,
+            [period, chosen["line_id"]],
+        )
+        charges = _rows(
+            con,
+            """
+            select c.charge_id, c.usage_date, c.provider, c.service, c.sku_meter, c.model, c.effective_cost as charge,
+                sum(l.chargeback_cost) as ours, c.estimate_status, c.corrects_charge_id
+            from ledger l join charges c on c.charge_id = l.charge_id
+            where l.period = ? and l.line_id = ?
+            group by all order by abs(ours) desc, c.charge_id limit 20
+            """,
+            [period, chosen["line_id"]],
+        )
+        rows = _rows(
+            con,
+            """
+            select distinct b.source_file, b.source_row, b.charge_description, b.billed_cost
+            from ledger l join charges c on c.charge_id = l.charge_id
+            join bill_lines b on b.charge_id = coalesce(c.corrects_charge_id, c.charge_id)
+            where l.period = ? and l.line_id = ?
+            order by all limit 20
+            """,
+            [period, chosen["line_id"]],
+        )
+        exact = sum(split["charged"] for split in splits)
+        return {"team": team, "period": period, "line": chosen, "splits": splits, "exact": exact, "rounding": chosen["amount"] - exact, "charges": charges, "source_rows": rows}
+    finally:
+        con.close()
+
+
+def explain_text(found: dict[str, Any]) -> str:
+    if "line" not in found:
+        head = f"{found['team']} {found['period']}: {len(found['lines'])} lines; add --line N for what is behind one"
+        body = [
+            f"{row['line_no']:>3}  {row['amount']:>14,.2f}  {row['category']:<10} {row['activity']:<18} {row['service'] or ''} {row['model'] or ''}"
+            for row in found["lines"]
+        ]
+        return "\n".join([head, *body])
+    line = found["line"]
+    out = [
+        f"{found['team']} {found['period']} line {line['line_no']}: {line['amount']:,.2f} {line['currency']}  {line['activity']}  {line['service'] or ''} {line['model'] or ''}",
+        f"exact {found['exact']:,.12f}, rounding to cents {found['rounding']:+,.12f}",
+    ]
+    for split in found["splits"]:
+        out.append(f"\n{split['rule_id']} (pool {split['cost_pool']}, {split['charges']} charges): {split['charged']:,.6f}")
+        if split["sentence"]:
+            out.append(f"  {split['sentence']}")
+        if split["driver"] and split["all_units"]:
+            out.append(f"  {split['driver']}: our {split['our_units']:,} of {split['all_units']:,} units, summed over these charges")
+        if split["reason"]:
+            out.append(f"  because: {split['reason']}")
+    out.append("\nlargest charges")
+    out += [f"  {c['usage_date']}  {c['ours']:>16,.6f} of {c['charge']:>16,.6f}  {c['provider']} {c['service']} {c['sku_meter'] or ''} {c['model'] or ''}  {c['charge_id'][:12]}" for c in found["charges"]]
+    out.append("source rows")
+    out += [f"  {r['source_file']}:{r['source_row']}  {r['billed_cost']:,.6f}" for r in found["source_rows"]] or ["  none: no bill line is behind this (declared hardware, accrual or rate card)"]
+    return "\n".join(out)
+
+
+# after the demo -------------------------------------------------------------------------------------------------
+
+
+def made_text(home: Home) -> str:
+    """What was made and where, for somebody who sees it for the first time."""
+    con = _current(home)
+    try:
+        periods = _rows(con, "select p.period, p.state, sum(s.total_amount) as total, any_value(s.currency) as currency, count(distinct s.team_id) as teams from periods p join statements s using (period) where s.state <> 'SUPERSEDED' group by all order by 1")
+        counts = _rows(con, "select (select sum(events) from usage_daily) as events, (select count(*) from charges) as charges, (select count(*) from ledger) as rows")[0]
+    finally:
+        con.close()
+    lines = [f"{counts['events']:,} events, {counts['charges']:,} charges, {counts['rows']:,} ledger rows", ""]
+    for row in periods:
+        where = "v1" if row["state"] == "closed" else "draft"
+        lines.append(f"{row['period']}  {row['state']:<12} {row['total']:>14,.2f} {row['currency']}  {row['teams']} statements in {home.reports}/{row['period']}/{where}/")
+    lines += ["", f"open    {home.reports}/index.html", f"query   {home.current}", "then    apportion status, apportion check, apportion explain search 2026-10"]
+    return "\n".join(lines)

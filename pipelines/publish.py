@@ -1,0 +1,229 @@
+"""PUBLISH: one versioned DuckDB file, the drafts and the door page, a manifest; the pointer moves last."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from pipelines import models, policy, reports
+from pipelines.allocation import rules
+from pipelines.books import file_sha256
+from pipelines.home import Home
+from pipelines.run import Run, digest
+from pipelines.warehouse import replace_durably, sync, write_text
+
+KEEP_VERSIONS = 3
+STORAGE = "v1.2.0"  # so that DuckDB 1.x clients can open the file
+
+
+@dataclass(frozen=True)
+class Published:
+    """A table as analysts see it: where it comes from, and the order of its rows."""
+
+    name: str
+    order: str
+    select: str = ""  # over the warehouse; empty: the whole table
+
+
+TABLES = (
+    Published("charges", "charge_id"),
+    Published("ledger", "period, team_id, usage_date, ledger_id"),
+    Published("allocation_steps", "all"),
+    Published("statement_lines", "period, version, team_id, line_no"),
+    Published("statements", "period, version, team_id, cost_center"),
+    Published("bill_lines", "charge_id, source_file, source_row, usage_date", "select * exclude (usage_period) from bill_lines"),
+    Published("reconciliation", "all", "select usage_period as period, * exclude (usage_period) from reconciliation"),
+    Published("usage_daily", "all"),
+    Published("usage_hourly", "all"),
+    Published("gpu_usage", "all", "select * exclude (usage_period) from gpu_usage"),
+    Published("rates", "all", "select distinct * exclude (usage_period) from rates"),
+    Published("model_names", "all", "select distinct * exclude (usage_period) from model_names"),
+    Published("blended_rates", "all"),
+    Published("periods", "period"),
+    Published("period_events", "number"),
+    Published("exceptions", "all"),
+    Published("allocation_rules", "rule_id"),
+    Published("source_files", "kind, source, path, delivery_id", "select * exclude (modified_ns, reader) from source_files"),
+    Published("quarantine", "kind, source, path, source_row"),
+)
+
+
+def state_fingerprint(run: Run) -> str:
+    """A digest of everything that the published content depends on: equal means that there is nothing to do."""
+    last = run.books.entries[-1].sha256 if run.books.entries else ""
+    files = run.con.execute(
+        "select concat_ws('|', kind, source, path, delivery_id, state, reason) from source_files order by 1"
+    ).fetchall()
+    scopes = [scope.fingerprint for scope in run.scopes()]
+    return digest([run.through, run.code, run.policy.fingerprint, last, *scopes, *(row[0] for row in files)])
+
+
+def current_manifest(home: Home) -> dict[str, Any] | None:
+    """The manifest of the version that `current.duckdb` points to, or nothing."""
+    if not home.current.is_symlink():
+        return None
+    path = home.published / Path(os.readlink(home.current)).with_suffix(".manifest.json").name
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def is_current(run: Run) -> bool:
+    manifest = current_manifest(run.home)
+    return manifest is not None and manifest["state"] == state_fingerprint(run)
+
+
+def marts(run: Run) -> None:
+    """Fills the tables of `sql/marts/` and the rules in plain language."""
+    con = run.con
+    policy.register(con, run.policy)
+    for model in models.stage("marts"):
+        models.replace_all(con, model, {"through": run.through})
+    con.execute("create or replace table warehouse.main.allocation_rules(rule_id varchar, cost_pool varchar, sentence varchar)")
+    con.executemany("insert into allocation_rules values (?, ?, ?)", rules.describe(run.policy.allocation))
+
+
+def publish(run: Run) -> Path:
+    """Build the next version, write the drafts, then move the pointer. Returns the published file."""
+    home, state = run.home, state_fingerprint(run)
+    name = f"apportion-{run.through}-{state[:12]}"
+    home.published.mkdir(parents=True, exist_ok=True)
+    run.say("publish tables")
+    version = home.published / f"{name}.duckdb"
+    if not version.exists():
+        _build(run, version)
+    run.say("write statements")
+    files = reports.write(run, version)
+    manifest = _manifest(run, state, version, files)
+    write_text(home.published / f"{name}.manifest.json", json.dumps(manifest, indent=1, default=str) + "\n")
+    _point(home, version)
+    _collect(run)
+    return version
+
+
+def _build(run: Run, version: Path) -> None:
+    part = version.with_name(f".{version.name}.part")
+    for leftover in (part, Path(f"{part}.wal")):
+        leftover.unlink(missing_ok=True)
+    con = run.con
+    con.execute(f"attach $path as pub (storage_version '{STORAGE}')", {"path": str(part)})
+    try:
+        for table in TABLES:
+            con.execute(f"create table pub.{table.name} as select * from ({table.select or f'from {table.name}'}) order by {table.order}")
+        _views(run)
+        _comment(run)
+        con.execute("checkpoint pub")
+    finally:
+        con.execute("detach pub")
+    _verify_copy(run, part)
+    os.chmod(part, 0o444)
+    replace_durably(part, version)
+
+
+def _views(run: Run) -> None:
+    """Views over lake files that are named one by one: never a glob, so that nothing unfinished is ever read."""
+    con = run.con
+    days = con.execute("select lake_file from usage_days where lake_file is not null order by usage_date").fetchall()
+    if days:
+        paths = ", ".join(_quoted(str(run.home.lake / row[0])) for row in days)
+        con.execute(f"create view pub.usage_events as select * from read_parquet([{paths}])")
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _comment(run: Run) -> None:
+    """COMMENT ON every table and column, from the SQL headers and the shared dictionary."""
+    con = run.con
+    known = {model.name: model for stage in models.STAGES for model in models.stage(stage)}
+    words = models.dictionary()
+    relations = con.execute(
+        "select table_name, 'table' from duckdb_tables() where database_name = 'pub' union all"
+        " select view_name, 'view' from duckdb_views() where database_name = 'pub' and not internal order by 1"
+    ).fetchall()
+    for name, kind in relations:
+        model = known.get(name)
+        about = words["tables"].get(name) or (f"{model.description} Grain: {model.grain}." if model else "")
+        con.execute(f"comment on {kind} pub.{name} is {_quoted(about)}")
+        columns = con.execute("select column_name from duckdb_columns() where database_name = 'pub' and table_name = ?", [name]).fetchall()
+        for (column,) in columns:
+            meaning = (model.columns.get(column) if model else None) or words["columns"].get(column, "")
+            con.execute(f'comment on column pub.{name}."{column}" is {_quoted(meaning)}')
+
+
+def _verify_copy(run: Run, part: Path) -> None:
+    """Read the finished file again and compare its rows and totals with the warehouse; a difference stops the night."""
+    con = run.con
+    con.execute("attach $path as copy_of (read_only)", {"path": str(part)})
+    try:
+        for table in TABLES:
+            source = table.select or f"from {table.name}"
+            there = con.execute(f"select count(*) from copy_of.{table.name}").fetchall()
+            here = con.execute(f"select count(*) from ({source})").fetchall()
+            if there != here:
+                raise RuntimeError(f"published table {table.name} has {there[0][0]} rows, the warehouse {here[0][0]}")
+        for sums in ("sum(effective_cost)", "sum(chargeback_cost)"):
+            if con.execute(f"select {sums} from copy_of.ledger").fetchall() != con.execute(f"select {sums} from ledger").fetchall():
+                raise RuntimeError(f"published ledger differs in {sums}")
+    finally:
+        con.execute("detach copy_of")
+
+
+def _manifest(run: Run, state: str, version: Path, files: list[reports.Issued]) -> dict[str, Any]:
+    con, home = run.con, run.home
+    previous = home.published / Path(os.readlink(home.current)).with_suffix(".manifest.json").name if home.current.is_symlink() else None
+    totals = con.execute(
+        "select period, sum(effective_cost)::varchar, sum(billed_cost)::varchar, sum(chargeback_cost)::varchar, count(*)"
+        " from ledger group by all order by 1"
+    ).fetchall()
+    lake = con.execute("select lake_file, rows from usage_days where lake_file is not null order by usage_date").fetchall()
+    return {
+        "state": state,
+        "through": run.through,
+        "previous": file_sha256(previous) if previous and previous.is_file() and previous.stem.removesuffix(".manifest") != version.stem else None,
+        "database": {"path": version.name, "bytes": version.stat().st_size, "sha256": file_sha256(version)},
+        "lake": [{"path": path, "rows": rows, "sha256": file_sha256(home.lake / path)} for path, rows in lake],
+        "reports": [{"path": issued.href, "bytes": issued.bytes, "sha256": issued.sha256} for issued in files],
+        "totals": [dict(zip(("period", "effective_cost", "billed_cost", "chargeback_cost", "ledger_rows"), row, strict=True)) for row in totals],
+        "policy": run.policy.fingerprint,
+        "code": run.code,
+        "engine": f"duckdb {duckdb.__version__}",
+    }
+
+
+def _point(home: Home, version: Path) -> None:
+    link = home.published / ".current.new"
+    link.unlink(missing_ok=True)
+    link.symlink_to(version.name)
+    os.replace(link, home.current)
+    sync(home.published)
+
+
+def _collect(run: Run) -> None:
+    """Remove old versions and lake files that neither the kept versions nor the warehouse name; last of all."""
+    home = run.home
+    current = os.readlink(home.current)
+    versions = sorted(home.published.glob("apportion-*.duckdb"), key=lambda p: (p.name == current, p.stat().st_mtime_ns), reverse=True)
+    needed: set[str] = {row[0] for row in run.con.execute("select lake_file from usage_days where lake_file is not null").fetchall()}
+    for path in versions[:KEEP_VERSIONS]:
+        manifest = path.with_suffix(".manifest.json")
+        if manifest.is_file():
+            needed |= {entry["path"] for entry in json.loads(manifest.read_text(encoding="utf-8"))["lake"]}
+    for path in versions[KEEP_VERSIONS:]:
+        path.with_suffix(".manifest.json").unlink(missing_ok=True)
+        path.unlink()
+    for path in (home.lake / "usage_events").rglob("*.parquet"):
+        if str(path.relative_to(home.lake)) not in needed:
+            path.unlink()
+    known = {row[0] for row in run.con.execute("select lake_file from source_files where lake_file is not null").fetchall()}
+    for path in (home.lake / "landed").rglob("*.parquet"):
+        if str(path.relative_to(home.lake)) not in known:
+            path.unlink()
+    for path in home.published.glob(".*.part*"):
+        if re.fullmatch(r"\.apportion-.*\.part(\.wal)?", path.name):
+            path.unlink()

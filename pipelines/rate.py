@@ -1,0 +1,127 @@
+"""RATE: each event once with what it should have cost, and the rollup that everything after it reads."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+from pipelines import models, policy, prices
+from pipelines.normalize import landed_table
+from pipelines.run import Run, Scope, digest, landed_files
+from pipelines.warehouse import replace_durably, transaction, write_parquet
+
+BATCH_ROWS = 1_000_000  # events worked on at once: bounds memory whatever the month
+
+
+@dataclass(frozen=True)
+class Day:
+    """One day of events that has to be written again, and why: its fingerprint."""
+
+    day: date
+    fingerprint: str
+    rows: int
+
+
+def rate(run: Run, scopes: list[Scope]) -> None:
+    """Fills rates, usage_daily and usage_hourly, and writes one Parquet file of usage_events per changed day."""
+    for scope in scopes:
+        run.say(f"rate {scope.period.label}")
+        policy.register(run.con, scope.policy)
+        prices.register(run.con, scope.list_prices)
+        by_name = {model.name: model for model in models.stage("rate")}
+        with transaction(run.con):
+            models.replace_period(run.con, by_name["rates"], scope.params)
+        for batch in _batches(_changed_days(run, scope)):
+            _rate_days(run, scope, batch, by_name)
+
+
+def _changed_days(run: Run, scope: Scope) -> list[Day]:
+    """Days of the period up to the as-of day whose deliveries, losers, policy, prices or code changed."""
+    first, last = scope.period.start, min(scope.period.end, scope.params["as_of"] + timedelta(days=1))
+    inputs = run.con.execute(
+        """
+        with landed as (
+            select d.usage_date, sum(d.rows) as rows, string_agg(f.lake_file, '|' order by f.lake_file) as files
+            from delivery_days d
+            join (select distinct delivery_id, lake_file from source_files where kind = 'gateway' and state = 'landed') f
+                on f.delivery_id = d.delivery_id
+            where d.kind = 'gateway' and d.usage_date >= $first and d.usage_date < $last
+            group by all
+        ),
+        lost as (
+            select usage_date, string_agg(delivery_id || source_row, '|' order by delivery_id, source_row) as losers
+            from event_losers
+            where usage_date >= $first and usage_date < $last
+            group by all
+        ),
+        known as (
+            select usage_date, fingerprint from usage_days where usage_date >= $first and usage_date < $last
+        )
+        select coalesce(l.usage_date, k.usage_date), coalesce(l.rows, 0), l.files, x.losers, k.fingerprint
+        from landed l
+        full join known k on k.usage_date = l.usage_date
+        left join lost x on x.usage_date = l.usage_date
+        order by 1
+        """,
+        {"first": first, "last": last},
+    ).fetchall()
+    rates = run.con.execute("select sha256(string_agg(to_json(r)::varchar, '' order by rate_id)) from rates r where usage_period = ?", [scope.period.label]).fetchall()
+    names = run.con.execute("select sha256(string_agg(to_json(n)::varchar, '' order by provider, model_as_logged)) from model_names n where usage_period = ?", [scope.period.label]).fetchall()
+    shared = [scope.policy.fingerprint, rates, names, *(m.code_version for m in models.stage("rate"))]
+    days = []
+    for day, rows, files, losers, known in inputs:
+        fingerprint = digest([files, losers, *shared])
+        if fingerprint != known:
+            days.append(Day(day, fingerprint, int(rows)))
+    return days
+
+
+def _batches(days: list[Day]) -> Iterator[list[Day]]:
+    batch: list[Day] = []
+    for day in days:
+        if batch and sum(d.rows for d in batch) + day.rows > BATCH_ROWS:
+            yield batch
+            batch = []
+        batch.append(day)
+    if batch:
+        yield batch
+
+
+def _rate_days(run: Run, scope: Scope, batch: list[Day], by_name: dict[str, models.Model]) -> None:
+    """Usage events, rollup and hours of some days; the rollup's rows and the names of the files commit together."""
+    con = run.con
+    first, last = batch[0].day, batch[-1].day + timedelta(days=1)
+    days = [day.day for day in batch]
+    landed_table(con, "landed_events", "gateway", landed_files(con, run.home, "gateway", first, last), days)
+    models.make(con, by_name["events"], scope.params)
+    models.make(con, by_name["usage_events"], scope.params)
+    written = {day.day: _write_day(run, day.day) for day in batch}
+    with transaction(con):
+        for name in ("usage_daily", "usage_hourly"):
+            models.replace_days(con, by_name[name], scope.params, days)
+        con.execute("delete from usage_days where usage_date in (select unnest(?))", [days])
+        rows = [(day.day, day.fingerprint, *written[day.day]) for day in batch if written[day.day]]
+        if rows:
+            con.executemany("insert into usage_days values (?, ?, ?, ?)", rows)
+    for name in ("landed_events", "events", "usage_events"):
+        con.execute(f"drop table if exists temp.{name}")
+
+
+def _write_day(run: Run, day: date) -> tuple[str, int] | None:
+    """One day's usage_events as a Parquet file named by its content; nothing where the day has no event."""
+    rows = run.con.execute("select count(*) from usage_events where usage_date = ?", [day]).fetchall()[0][0]
+    if not rows:
+        return None
+    folder = run.home.lake / "usage_events" / day.isoformat()
+    select = "select * from usage_events where usage_date = $day order by source, event_id"
+    part = write_parquet(run.con, select, folder / ".new.parquet", {"day": day})
+    return str(_name_by_content(part).relative_to(run.home.lake)), rows
+
+
+def _name_by_content(part: Path) -> Path:
+    with open(part, "rb") as handle:
+        name = hashlib.file_digest(handle, "sha256").hexdigest()[:20]
+    return replace_durably(part, part.with_name(f"{name}.parquet"))

@@ -1,0 +1,125 @@
+"""The statements that leave the house: drafts of open periods, issued versions of closed ones, and the door page.
+
+An issued version is written once, as a whole folder. A draft is rewritten when its figures change.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import duckdb
+
+from pipelines.run import Run, digest
+from pipelines.warehouse import replace_durably, sync, write_text
+
+
+@dataclass(frozen=True)
+class Issued:
+    """One workbook of one period and version; `href` is relative to reports/."""
+
+    period: str
+    version: int
+    state: str
+    team_id: str | None  # None: the company workbook
+    name: str
+    href: str
+    bytes: int
+    sha256: str
+
+
+def write(run: Run, database: Path) -> list[Issued]:
+    """Bring reports/ in step with the published tables in `database`; returns every workbook that belongs there."""
+    from pipelines.render import index
+
+    run.home.reports.mkdir(parents=True, exist_ok=True)
+    con = duckdb.connect(str(database), read_only=True)
+    try:
+        versions = con.execute(
+            "select distinct s.period, s.version, p.state from statements s join periods p using (period) order by 1 desc, 2 desc"
+        ).fetchall()
+        issued: list[Issued] = []
+        for period, version, _ in versions:
+            issued += _version(run, con, period, version)
+        for folder in run.home.reports.glob("*/draft"):
+            if (folder.parent.name, 0) not in {(period, version) for period, version, _ in versions}:
+                shutil.rmtree(folder)
+        page = index.page(con, [asdict(one) for one in issued])
+    finally:
+        con.close()
+    target = run.home.reports / "index.html"
+    if not target.is_file() or target.read_text(encoding="utf-8") != page:
+        write_text(target, page)
+    return issued
+
+
+def folder_of(run: Run, period: str, version: int) -> Path:
+    return run.home.reports / period / (f"v{version}" if version else "draft")
+
+
+def _version(run: Run, con: duckdb.DuckDBPyConnection, period: str, version: int) -> list[Issued]:
+    folder = folder_of(run, period, version)
+    wanted = digest(
+        [
+            run.code,
+            con.execute("from statements where period = ? order by all", [period]).fetchall(),
+            con.execute("select sha256(string_agg(l::varchar, '' order by line_no, team_id)) from statement_lines l where period = ?", [period]).fetchall(),
+            con.execute("select sha256(string_agg(ledger_id || effective_cost, '' order by ledger_id)) from ledger where period = ?", [period]).fetchall(),
+            con.execute("from reconciliation where period = ? order by all", [period]).fetchall(),
+            con.execute("select * exclude (events) from exceptions order by all").fetchall(),
+        ]
+    )
+    manifest = folder / "manifest.json"
+    if manifest.is_file():
+        known = json.loads(manifest.read_text(encoding="utf-8"))
+        if version or known["figures"] == wanted:
+            return [Issued(**one) for one in known["files"]]
+    run.say(f"write {folder.relative_to(run.home.root)}")
+    files = _render(con, period, version)
+    issued = _place(run, folder, files, wanted, version)
+    return issued
+
+
+def _render(con: duckdb.DuckDBPyConnection, period: str, version: int) -> dict[str, tuple[str, str | None, bytes]]:
+    """File name -> (state, team, bytes) of every workbook of one version."""
+    from pipelines.render import names, workbook
+
+    rows = con.execute(
+        "select team_id, any_value(state) from statements where period = ? and version = ? group by all order by 1", [period, version]
+    ).fetchall()
+    files = {
+        names.workbook_name(period, version, team): (state, team, workbook.team(con, period=period, version=version, team_id=team))
+        for team, state in rows
+    }
+    state = rows[0][1] if rows else "DRAFT"
+    files[names.workbook_name(period, version, None)] = (state, None, workbook.company(con, period=period, version=version))
+    return files
+
+
+def _place(run: Run, folder: Path, files: dict[str, tuple[str, str | None, bytes]], figures: str, version: int) -> list[Issued]:
+    """An issued version appears as a whole; a draft file by file, the manifest last."""
+    period = folder.parent.name
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    into = folder.with_name(f".{folder.name}.part") if version else folder
+    if version:
+        shutil.rmtree(into, ignore_errors=True)
+    into.mkdir(parents=True, exist_ok=True)
+    issued = []
+    for name, (state, team, content) in files.items():
+        part = into / f".{name}.part"
+        part.write_bytes(content)
+        replace_durably(part, into / name)
+        href = f"{period}/{folder.name}/{name}"
+        issued.append(Issued(period, version, state, team, name, href, len(content), sha256(content).hexdigest()))
+    for stale in into.iterdir():
+        if stale.name not in files and stale.name != "manifest.json":
+            stale.unlink()
+    text = json.dumps({"figures": figures, "files": [asdict(one) for one in issued]}, indent=1) + "\n"
+    write_text(into / "manifest.json", text)
+    if version:
+        replace_durably(into, folder)
+    sync(folder.parent)
+    return issued

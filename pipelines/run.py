@@ -1,0 +1,189 @@
+"""One night, or one close: what every stage needs to know."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from pipelines import models
+from pipelines import policy as policies
+from pipelines.books import Arrivals, Books, Entry
+from pipelines.errors import Refused
+from pipelines.home import Home, asset
+from pipelines.landing import LandingReport
+from pipelines.policy import Period, Policy
+from pipelines.warehouse import only_run, open_warehouse, transaction
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Scope:
+    """One period, and the policy that holds for it: today's, or the one frozen at its close (read when needed)."""
+
+    period: Period
+    policy_folder: Path
+    list_prices: Path
+    fingerprint: str
+    inputs: str
+    frozen: bool
+    params: dict[str, Any]
+
+    @cached_property
+    def policy(self) -> Policy:
+        return policies.load(self.policy_folder)
+
+
+@dataclass
+class Run:
+    """The home, its database and its books, as of one day. Stages take it, in order, and leave tables behind."""
+
+    home: Home
+    con: duckdb.DuckDBPyConnection
+    policy: Policy
+    books: Books
+    through: date
+    say: Say
+    landed: LandingReport | None = None
+    refused: list[Refused] = field(default_factory=list)
+
+    @cached_property
+    def arrivals(self) -> Arrivals:
+        return Arrivals(self.books, self.con, self.through)
+
+    @cached_property
+    def periods(self) -> list[Period]:
+        return self.policy.periods(self.through)
+
+    @cached_property
+    def code(self) -> str:
+        return models.code_fingerprint()
+
+    def scopes(self) -> list[Scope]:
+        """Every period: open ones under today's policy, closed ones under the policy frozen at their close."""
+        found: list[Scope] = []
+        closed = self.books.closed()
+        for period in self.periods:
+            inputs = inputs_fingerprint(self.con, period)
+            versions = closed.get(period.label, [])
+            if not versions:
+                found.append(self._open_scope(period, inputs))
+            else:
+                found.append(self._frozen_scope(period, inputs, versions[-1]))
+        return found
+
+    def stale(self) -> list[Scope]:
+        """The scopes whose last result came from other inputs, policy, prices, code or day."""
+        done = dict(self.con.execute("select usage_period, fingerprint from period_runs").fetchall())
+        return [scope for scope in self.scopes() if done.get(scope.period.label) != scope.fingerprint]
+
+    def _open_scope(self, period: Period, inputs: str) -> Scope:
+        params = self._params(period, self.through)
+        prices = self.home.list_prices
+        parts = [inputs, self.policy.fingerprint, folder_fingerprint(prices), self.code, params["as_of"]]
+        scope = Scope(period, self.home.policy, prices, digest(parts), inputs, False, params)
+        scope.policy = self.policy
+        return scope
+
+    def _frozen_scope(self, period: Period, inputs: str, closed: Entry) -> Scope:
+        """A closed period is computed again only when something arrived for it: never for a new day or new code."""
+        params = self._params(period, date.fromisoformat(closed.facts["through"]))
+        fingerprint = digest([inputs, closed.sha256])
+        return Scope(period, closed.path("policy"), closed.path("list_prices"), fingerprint, inputs, True, params)
+
+    def _params(self, period: Period, undated_until: date) -> dict[str, Any]:
+        return {
+            "period": period.label,
+            "period_start": period.start,
+            "period_end": period.end,
+            "as_of": self.through,
+            "undated_until": undated_until,
+        }
+
+
+@contextmanager
+def open_run(home: Home, through: date, say: Say) -> Iterator[Run]:
+    """Hold the home and open everything a stage needs; `Busy` if another run does, `Refused` if the policy is not valid."""
+    home.require_policy()
+    policy = policies.load(home.policy)
+    with only_run(home), open_warehouse(home) as con:
+        con.execute(asset("sql", "macros.sql").read_text(encoding="utf-8"))
+        prepare(con)
+        yield Run(home, con, policy, Books(home), through, say)
+
+
+def prepare(con: duckdb.DuckDBPyConnection) -> None:
+    """The warehouse's own bookkeeping: what was computed, from what, by which version of the models.
+
+    After an upgrade the tables are made anew from landing, policy and books.
+    """
+    con.execute(
+        """
+        create table if not exists period_runs(usage_period varchar primary key, fingerprint varchar);
+        create table if not exists usage_days(usage_date date primary key, fingerprint varchar, lake_file varchar, rows bigint);
+        create table if not exists logged_models(delivery_id varchar, provider varchar, model_as_logged varchar);
+        create table if not exists made_by(sql varchar);
+        """
+    )
+    made_by = models.sql_fingerprint()
+    if con.execute("select sql from made_by").fetchall() != [(made_by,)]:
+        with transaction(con):
+            for stage in models.STAGES:
+                for model in models.stage(stage):
+                    con.execute(f"drop table if exists warehouse.main.{model.name}")
+            con.execute("delete from period_runs")
+            con.execute("delete from usage_days")
+            con.execute("delete from made_by")
+            con.execute("insert into made_by values (?)", [made_by])
+
+
+def inputs_fingerprint(con: duckdb.DuckDBPyConnection, period: Period) -> str:
+    """A digest of every delivery that says something about the period's days, and of which of their rows count."""
+    days = {"first": period.start, "last": period.end, "label": period.label}
+    rows = con.execute(
+        """
+        select f.lake_file from source_files f
+        where f.state = 'landed' and (
+            f.delivery_id in (select delivery_id from delivery_days where usage_date >= $first and usage_date < $last)
+            or f.delivery_id in (
+                select delivery_id from bill_coverage
+                where (usage_date >= $first and usage_date < $last) or (usage_date is null and billing_period = $label)))
+        union all
+        select concat_ws('|', delivery_id, source_row, outcome) from event_losers
+        where usage_date >= $first and usage_date < $last
+        order by 1
+        """,
+        days,
+    ).fetchall()
+    return digest(row[0] for row in rows)
+
+
+def landed_files(con: duckdb.DuckDBPyConnection, home: Home, kind: str, first: date, last: date) -> list[str]:
+    """Lake files of landed deliveries of one kind that have rows on days in [first, last)."""
+    rows = con.execute(
+        """
+        select distinct lake_file from source_files f
+        where kind = $kind and state = 'landed' and good > 0 and delivery_id in (
+            select delivery_id from delivery_days where usage_date >= $first and usage_date < $last)
+        order by 1
+        """,
+        {"kind": kind, "first": first, "last": last},
+    ).fetchall()
+    return [str(home.lake / row[0]) for row in rows]
+
+
+def folder_fingerprint(folder: Path) -> str:
+    return digest(f"{p.relative_to(folder)} {hashlib.sha256(p.read_bytes()).hexdigest()}" for p in sorted(folder.rglob("*")) if p.is_file())
+
+
+def digest(parts: Iterable[Any]) -> str:
+    return hashlib.sha256(json.dumps([str(part) for part in parts]).encode()).hexdigest()

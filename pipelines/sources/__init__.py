@@ -1,0 +1,178 @@
+"""Readers of what users have: one small module per format.
+
+A reader turns one delivery into rows of its kind's shape below, and nothing else: no prices, no owners, no policy
+beyond the source's own field map. It leaves a temp table `parsed` with every column of the shape, `source_row`
+(physical line, or record number from 1) and `reject` (NULL for a good row, else the first reason that applies).
+Fields are read by allow-list; a body or a prompt is never selected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+MONEY = "DECIMAL(38,12)"
+
+EVENT = {
+    "event_id": "VARCHAR",
+    "event_version": "VARCHAR",  # declared version or updated_at, sortable as text; '' where the source has none
+    "occurred_at": "TIMESTAMP",  # UTC
+    "gateway_team": "VARCHAR",  # the team as the source names it
+    "project": "VARCHAR",
+    "application": "VARCHAR",
+    "environment": "VARCHAR",
+    "customer_id": "VARCHAR",
+    "user_tier": "VARCHAR",
+    "request_type": "VARCHAR",  # interactive, batch, background
+    "triggered_by": "VARCHAR",  # the team (as the source names it) whose documents caused an embedding or a write
+    "api_key_id": "VARCHAR",  # an id or a hash, never a key
+    "provider": "VARCHAR",
+    "model_as_logged": "VARCHAR",
+    "region": "VARCHAR",
+    "service_tier": "VARCHAR",
+    "operation": "VARCHAR",
+    "vector_index_id": "VARCHAR",
+    "trace_id": "VARCHAR",
+    "session_id": "VARCHAR",
+    "attempt": "INTEGER",
+    "status": "VARCHAR",  # success, failure
+    "gateway_cache": "VARCHAR",  # none, exact, semantic
+    "routing_reason": "VARCHAR",
+    "quality_score": "DECIMAL(9,6)",
+    "latency_ms": "BIGINT",
+    "input_uncached_tokens": "BIGINT",
+    "cache_read_tokens": "BIGINT",
+    "cache_write_5m_tokens": "BIGINT",
+    "cache_write_1h_tokens": "BIGINT",
+    "output_tokens": "BIGINT",  # without reasoning
+    "reasoning_tokens": "BIGINT",
+    "audio_input_tokens": "BIGINT",
+    "audio_output_tokens": "BIGINT",
+    "avoided_input_tokens": "BIGINT",  # on a gateway cache hit: what the provider did not see
+    "avoided_output_tokens": "BIGINT",
+    "images": "BIGINT",
+    "search_units": "BIGINT",
+    "queries": "BIGINT",
+    "requests": "BIGINT",
+    "source_cost": MONEY,  # what the source says it cost: evidence only
+}
+
+BILL_LINE = {
+    "service_provider": "VARCHAR",  # as the bill names the seller
+    "billing_account_id": "VARCHAR",
+    "sub_account_id": "VARCHAR",
+    "invoice_id": "VARCHAR",
+    "charge_category": "VARCHAR",  # Usage, Purchase, Tax, Credit, Adjustment
+    "charge_class": "VARCHAR",  # NULL or Correction
+    "charge_description": "VARCHAR",
+    "charge_frequency": "VARCHAR",  # One-Time, Recurring, Usage-Based or NULL
+    "service": "VARCHAR",
+    "sku_id": "VARCHAR",
+    "sku_meter": "VARCHAR",  # a meter of METERS where the bill's name is known, else the bill's own text
+    "model_as_logged": "VARCHAR",
+    "region": "VARCHAR",
+    "service_tier": "VARCHAR",
+    "resource_id": "VARCHAR",
+    "api_key_id": "VARCHAR",
+    "usage_date": "DATE",  # the vendor's own day
+    "charge_period_start": "TIMESTAMP",
+    "charge_period_end": "TIMESTAMP",
+    "billing_period": "VARCHAR",  # YYYY-MM, the vendor's invoice month
+    "billing_period_start": "DATE",
+    "billing_period_end": "DATE",
+    "consumed_quantity": MONEY,
+    "consumed_unit": "VARCHAR",  # Tokens for every token meter, whatever the bill counts in
+    "list_cost": MONEY,
+    "contracted_cost": MONEY,
+    "effective_cost": MONEY,
+    "billed_cost": MONEY,
+    "billing_currency": "VARCHAR",
+    "discarded_cost": "DECIMAL(38,30)",  # what rounding the billed cost to twelve decimals (half even) left out
+}
+
+COVERAGE = {  # billing only, temp table `coverage`: the account-days this delivery replaces, also when empty
+    "billing_account_id": "VARCHAR",
+    "billing_period": "VARCHAR",
+    "usage_date": "DATE",  # NULL: the whole billing period
+}
+
+GPU_USAGE = {
+    "event_id": "VARCHAR",  # one holder of one card or job over one interval; a later delivery of it replaces it
+    "cluster": "VARCHAR",
+    "node": "VARCHAR",
+    "gpu_uuid": "VARCHAR",
+    "gpu_model": "VARCHAR",
+    "slice_num": "INTEGER",
+    "slice_den": "INTEGER",
+    "holder_kind": "VARCHAR",  # pod, job, none
+    "holder_id": "VARCHAR",
+    "account": "VARCHAR",  # who the scheduler says it is for: a Slurm account
+    "namespace": "VARCHAR",
+    "capacity_type": "VARCHAR",
+    "gpus": "INTEGER",
+    "interval_start": "TIMESTAMP",  # UTC, half open
+    "interval_end": "TIMESTAMP",
+    "held_seconds": "BIGINT",  # of the interval, per GPU
+    "state": "VARCHAR",
+}
+
+DRIVER = {
+    "driver": "VARCHAR",
+    "usage_date": "DATE",  # NULL: holds on every day
+    "keys": "VARCHAR",  # the other columns of the row as a JSON object of texts, blanks left out
+    "target": "VARCHAR",
+    "weight": MONEY,
+}
+
+FX_RATE = {"period": "VARCHAR", "currency": "VARCHAR", "rate": MONEY, "rate_source": "VARCHAR"}
+
+SHAPES: dict[str, dict[str, str]] = {
+    "gateway": EVENT,
+    "billing": BILL_LINE,
+    "gpu": GPU_USAGE,
+    "drivers": DRIVER,
+    "fx": FX_RATE,
+}
+
+METERS = (
+    "input_uncached", "cache_read", "cache_write_5m", "cache_write_1h", "output", "reasoning",
+    "audio_input", "audio_output", "images", "search_units", "queries", "requests",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What arrived together: one file, or one set of pages, already checked byte by byte."""
+
+    delivery_id: str  # sha256 over kind, source and decompressed content
+    kind: str
+    source: str
+    paths: tuple[Path, ...]  # absolute; as landed (perhaps .gz)
+    lines: int  # physical lines of text formats, blank ones included; 0 for Parquet
+    blank: int
+
+
+@dataclass(frozen=True)
+class Format:
+    """One readable format.
+
+    `read(con, delivery, source)` leaves `parsed` (and `coverage` for bills); `source` is the entry of sources.yaml.
+    `line_records` says that every non-blank physical line is one row of `parsed`: landing then proves it.
+    `pages` says that files of one folder may continue each other (`has_more`) and arrive as one delivery.
+    """
+
+    name: str
+    kind: str
+    suffixes: tuple[str, ...]
+    read: Callable[[duckdb.DuckDBPyConnection, Delivery, Any], None]
+    line_records: bool = False
+    pages: bool = False
+
+
+def month(day: date) -> str:
+    return f"{day:%Y-%m}"

@@ -1,0 +1,4 @@
+-- What each team's own tokens behind a charge should have cost.
+select charge_id, team_id as target, project_id, application, environment, activity, metered_cost as weight
+from charge_usage
+where usage_period = $period

@@ -1,0 +1,8 @@
+-- Exact money inside the pipeline: amounts as whole pico-units, and back.
+create or replace temp macro pico(amount) as (amount::decimal(38, 12) * 1000000000000)::hugeint;
+create or replace temp macro money(units) as (units::decimal(38, 0) * 0.000000000001::decimal(12, 12))::decimal(38, 12);
+-- The part of `units` between two cumulative weights of a total: parts of one amount always add up to it.
+create or replace temp macro cut(units, low, high, total) as
+    sign(units)::hugeint * (abs(units) * high // total - abs(units) * low // total);
+-- An id that depends on nothing but the words given, and tells NULL from ''.
+create or replace temp macro key_of(words) as md5(to_json(words)::varchar);

@@ -1,0 +1,63 @@
+-- What an owner should look at: money or usage in a named state other than settled, counted in dollars where it can be.
+-- grain: period, kind, what
+--   kind: unallocated, unmetered, unpriced, unbilled, not_comparable, out_of_scope, rejected
+--   what: the account, model or source it concerns
+--   amount: dollars concerned, in the bill's currency; NULL where no price is known
+--   events: events, lines or rows concerned
+--   detail: one sentence for the reader
+with unallocated as (
+    select
+        period, 'unallocated' as kind, coalesce(reason, cost_pool) as what, sum(effective_cost)::decimal(38, 12) as amount,
+        count(*) as events, 'cost that found no owner' as detail
+    from ledger
+    where team_id = 'unallocated'
+    group by all
+),
+unmetered as (
+    select
+        usage_period as period, 'unmetered' as kind, provider || ' ' || coalesce(model, service) as what,
+        sum(effective_cost)::decimal(38, 12) as amount, count(*) as events,
+        'billed, but beyond what the gateways saw' as detail
+    from charge_portions
+    where portion = 'excess'
+    group by all
+),
+unpriced as (
+    select
+        p.period, 'unpriced' as kind, u.provider || ' ' || coalesce(u.model, '?') as what, null::decimal(38, 12) as amount,
+        sum(u.unpriced_events)::bigint as events, 'usage of a model without a price' as detail
+    from usage_daily u
+    join periods p on u.usage_date >= p.starts_on and u.usage_date < p.ends_on
+    where u.unpriced_events > 0 and u.serving_pool is null
+    group by all
+),
+states as (
+    select
+        usage_period as period, state as kind, provider || ' ' || model as what,
+        sum(coalesce(billed_cost, metered_cost))::decimal(38, 12) as amount, count(*) as events, any_value(treatment) as detail
+    from reconciliation
+    where state in ('unbilled', 'not_comparable')
+    group by all
+),
+foreign_lines as (
+    select
+        usage_period as period, 'out_of_scope' as kind, billing_account_id || ' ' || coalesce(sub_account_id, '') as what,
+        sum(billed_cost)::decimal(38, 12) as amount, count(*) as events, 'lines of a shared bill that are not ours' as detail
+    from bill_lines
+    where not in_scope
+    group by all
+),
+rejected as (
+    select
+        strftime(f.night, '%Y-%m') as period, 'rejected' as kind, q.kind || ' ' || q.source || ': ' || q.reason as what,
+        null::decimal(38, 12) as amount, count(*) as events, 'rows that could not be read' as detail
+    from quarantine q
+    join (select distinct delivery_id, path, night from source_files) f on f.delivery_id = q.delivery_id and f.path = q.path
+    group by all
+)
+select period, kind, what, amount, events, detail from unallocated
+union all select period, kind, what, amount, events, detail from unmetered
+union all select period, kind, what, amount, events, detail from unpriced
+union all select period, kind, what, amount, events, detail from states
+union all select period, kind, what, amount, events, detail from foreign_lines
+union all select period, kind, what, amount, events, detail from rejected

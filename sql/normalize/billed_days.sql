@@ -1,0 +1,20 @@
+-- Account-days that a bill speaks about: usage on any other day is accrued until its bill comes.
+-- A bill that is a snapshot of a whole billing period speaks up to the last day it has usage for.
+-- grain: billing_account_id, usage_date
+with stated as (
+    select distinct billing_account_id, usage_date
+    from bill_coverage
+    where usage_date >= $period_start and usage_date < $period_end
+),
+reached as (
+    select billing_account_id, max(usage_date) as last_day
+    from bill_lines
+    where charge_category = 'Usage' and usage_date >= $period_start and usage_date < $period_end and usage_period = $period
+        and source in (select source from bill_coverage where usage_date is null)
+    group by all
+)
+select billing_account_id, usage_date
+from stated
+union
+select r.billing_account_id, d::date as usage_date
+from reached r, lateral (select unnest(generate_series($period_start::date, r.last_day, interval 1 day)) as d)

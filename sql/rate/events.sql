@@ -1,0 +1,115 @@
+-- Gateway events of some days: each once, with the team that called and the team that pays.
+-- grain: source, event_id
+with kept as (
+    select l.*
+    from landed_events l
+    anti join event_losers x on x.delivery_id = l.delivery_id and x.source_row = l.source_row
+),
+-- Vendors by the names that gateways use for them.
+provider_names(logged, provider) as (
+    values
+        ('vertex_ai', 'google'), ('vertex_ai_beta', 'google'), ('gemini', 'google'), ('gcp.vertex_ai', 'google'),
+        ('gcp.gemini', 'google'), ('bedrock', 'aws'), ('bedrock_converse', 'aws'), ('aws.bedrock', 'aws'), ('amazon_bedrock', 'aws'),
+        ('azure_ai', 'azure'), ('azure.ai.openai', 'azure'), ('text-completion-openai', 'openai'), ('cohere_chat', 'cohere')
+),
+-- One row per distinct name and day, so that ownership is looked up once and never multiplies events.
+callers as (
+    select distinct source, usage_date, api_key_id, gateway_team, project, triggered_by, vector_index_id from kept
+),
+owners as (
+    select
+        c.*,
+        k.team_id as key_team,
+        k.project_id as key_project,
+        g.team_id as named_team,
+        g.project_id as named_project,
+        p.team_id as project_team,
+        p.application as project_application,
+        coalesce(t.team_id, tt.team_id) as trigger_team,
+        i.team_id as index_team
+    from callers c
+    left join policy_belongs k on k.kind = 'api_key' and k.value = c.api_key_id
+        and c.usage_date >= k.valid_from and c.usage_date < k.valid_to
+    left join policy_belongs g on g.kind = 'gateway_team' and g.value = c.gateway_team
+        and c.usage_date >= g.valid_from and c.usage_date < g.valid_to
+    left join policy_projects p on p.project_id = c.project
+    left join policy_belongs t on t.kind = 'gateway_team' and t.value = c.triggered_by
+        and c.usage_date >= t.valid_from and c.usage_date < t.valid_to
+    left join policy_teams tt on tt.team_id = c.triggered_by
+    left join policy_vector_indexes i on i.vector_index_id = c.vector_index_id
+        and c.usage_date >= i.valid_from and c.usage_date < i.valid_to
+),
+resolved as (
+    select
+        e.*,
+        coalesce(s.serving_pool, null) as serving_pool,
+        coalesce(n.provider, lower(e.provider)) as provider_id,
+        coalesce(o.key_team, o.named_team, o.project_team, 'unallocated') as caller_team_id,
+        case when e.operation in ('embedding', 'index_write') then coalesce(o.trigger_team, o.index_team) end as triggering_team,
+        coalesce(o.key_project, e.project, o.named_project) as project_id,
+        coalesce(e.application, o.project_application) as application_id
+    from kept e
+    join owners o on o.source = e.source and o.usage_date = e.usage_date
+        and o.api_key_id is not distinct from e.api_key_id
+        and o.gateway_team is not distinct from e.gateway_team
+        and o.project is not distinct from e.project
+        and o.triggered_by is not distinct from e.triggered_by
+        and o.vector_index_id is not distinct from e.vector_index_id
+    left join provider_names n on n.logged = lower(e.provider)
+    left join policy_gateway_serving s on s.source = e.source and s.provider = e.provider
+)
+select
+    r.event_id,
+    r.source,
+    r.occurred_at,
+    r.usage_date,
+    r.usage_date as provider_day,
+    r.caller_team_id,
+    coalesce(r.triggering_team, r.caller_team_id) as team_id,
+    r.project_id,
+    r.application_id as application,
+    r.environment,
+    r.customer_id,
+    r.user_tier,
+    r.request_type,
+    r.api_key_id,
+    case when r.serving_pool is null then r.provider_id else 'self-hosted' end as provider,
+    a.billing_account_id,
+    coalesce(m.model, lower(r.model_as_logged)) as model,
+    r.model_as_logged,
+    m.price_provider,
+    m.price_model,
+    r.region,
+    coalesce(lower(r.service_tier), 'standard') as service_tier,
+    r.operation,
+    r.vector_index_id,
+    r.serving_pool,
+    r.trace_id,
+    r.session_id,
+    r.attempt,
+    r.status,
+    r.gateway_cache,
+    r.routing_reason,
+    r.quality_score,
+    r.latency_ms,
+    r.input_uncached_tokens,
+    r.cache_read_tokens,
+    r.cache_write_5m_tokens,
+    r.cache_write_1h_tokens,
+    r.output_tokens,
+    r.reasoning_tokens,
+    r.audio_input_tokens,
+    r.audio_output_tokens,
+    r.avoided_input_tokens,
+    r.avoided_output_tokens,
+    r.images,
+    r.search_units,
+    r.queries,
+    r.requests,
+    r.source_cost,
+    r.source_file,
+    r.source_row
+from resolved r
+left join policy_gateway_accounts a on a.source = r.source and a.provider = r.provider_id
+left join model_names m on m.usage_period = $period and m.provider is not distinct from r.provider
+    and m.model_as_logged is not distinct from r.model_as_logged

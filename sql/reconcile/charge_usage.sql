@@ -1,0 +1,25 @@
+-- The metered traffic behind each usage charge: what its direct split goes by.
+-- grain: charge_id, team_id, project_id, application, environment, activity
+with charges as (
+    select c.*, r.grain_level
+    from origin_charges c
+    join reconciliation r on r.usage_period = $period and r.provider = c.provider
+        and r.billing_account_id = c.billing_account_id and r.model = c.model and r.meter = c.sku_meter
+        and r.variant = c.service_tier and r.usage_date = c.usage_date
+    where c.usage_period = $period and c.origin = 'bill' and c.charge_category = 'Usage'
+        and c.vector_index_id is null and c.cluster is null and r.billed_cost is not null
+    union all by name
+    select c.*, 'meter and tier' as grain_level
+    from origin_charges c
+    where c.usage_period = $period and c.origin = 'accrual'
+)
+select
+    c.charge_id, m.team_id, m.project_id, m.application, m.environment, m.activity,
+    sum(m.quantity)::decimal(38, 12) as metered_tokens,
+    sum(coalesce(m.contracted_cost, 0))::decimal(38, 12) as metered_cost
+from charges c
+join usage_meters m on m.usage_period = $period and m.provider = c.provider
+    and m.billing_account_id = c.billing_account_id and m.model = c.model and m.usage_date = c.usage_date
+    and (c.grain_level = 'model' or m.meter = c.sku_meter)
+    and (c.grain_level <> 'meter and tier' or m.service_tier = c.service_tier)
+group by all
