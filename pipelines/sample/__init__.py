@@ -7,8 +7,13 @@ expected.*                                        what a pipeline must find agai
 
 from __future__ import annotations
 
+from datetime import date
+
 from pipelines.sample.company import CANARY
 from pipelines.sample.landing import install, policy_files, write
 from pipelines.sample.truth import Truth
 
-__all__ = ["CANARY", "Truth", "install", "policy_files", "write"]
+# The demonstration: the nights that are run, and the month that finance closes after each.
+NIGHTS = ((date(2026, 10, 5), "2026-09"), (date(2026, 10, 31), None))
+
+__all__ = ["CANARY", "NIGHTS", "Truth", "install", "policy_files", "write"]
