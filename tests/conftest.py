@@ -1,0 +1,96 @@
+"""Homes that tests run the real engine on: the sample company, made once and copied."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from pipelines import sample
+from pipelines.home import Home
+
+SMALL = 0.05  # share of the sample company's events that quick tests use
+
+
+def quiet(text: str) -> None:
+    """A `say` for jobs whose progress nobody watches."""
+
+
+@contextmanager
+def _made_once(tmp_path_factory: pytest.TempPathFactory, name: str) -> Iterator[tuple[Path, bool]]:
+    """A folder that all test processes share, and whether it still has to be filled; one process at a time."""
+    shared = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        shared = shared.parent
+    with open(shared / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = shared / f"{name}.done"
+        yield shared / name, not done.exists()
+        done.touch()
+
+
+def make_company(root: Path, truth: sample.Truth | None = None, nights: Any = sample.NIGHTS) -> Home:
+    """The sample company under `root`: its policy, and the given nights run and months closed."""
+    from pipelines import jobs
+
+    home = Home(root)
+    sample.install(root)
+    for through, closes in nights:
+        sample.write(root, through, truth)
+        jobs.nightly(home, through, quiet)
+        if closes:
+            jobs.close(home, closes, "finance", quiet)
+    return home
+
+
+@pytest.fixture(scope="session")
+def company(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """The whole sample company, September closed and October open. Read only: copy it with `company_copy` to change it."""
+    with _made_once(tmp_path_factory, "company") as (root, to_fill):
+        if to_fill:
+            make_company(root)
+    return Home(root)
+
+
+@pytest.fixture(scope="session")
+def small_company(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """The same company with a twentieth of the traffic. Read only."""
+    with _made_once(tmp_path_factory, "small-company") as (root, to_fill):
+        if to_fill:
+            make_company(root, sample.Truth.make(scale=SMALL))
+    return Home(root)
+
+
+@pytest.fixture
+def company_copy(small_company: Home, tmp_path: Path) -> Home:
+    """A copy of the small company that a test may break."""
+    shutil.copytree(small_company.root, tmp_path / "home", symlinks=True)
+    return Home(tmp_path / "home")
+
+
+@pytest.fixture(scope="session")
+def published(company: Home) -> Iterator[duckdb.DuckDBPyConnection]:
+    """What an analyst opens: the whole company's published file."""
+    with duckdb.connect(str(company.current), read_only=True) as con:
+        con.execute("set TimeZone = 'UTC'")
+        yield con
+
+
+Rows = Callable[..., list[tuple[Any, ...]]]
+
+
+@pytest.fixture(scope="session")
+def rows(published: duckdb.DuckDBPyConnection) -> Rows:
+    """Rows of one query over the published file."""
+    return lambda sql, params=None: published.execute(sql, params or []).fetchall()
+
+
+DAY_1, DAY_2 = date(2026, 10, 5), date(2026, 10, 31)

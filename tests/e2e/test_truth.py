@@ -1,0 +1,206 @@
+"""The pipeline finds the sample company's truth again: usage exactly, money to the cent per team, differences by name."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import date
+from decimal import Decimal
+
+import pytest
+
+from pipelines.sample import Truth, company, expected
+from pipelines.sample.truth import TOKEN_METERS
+
+TRUTH = expected.as_of(Truth.make(), date(2026, 10, 31))
+CENT = Decimal("0.01")
+PERIODS = ("2026-09", "2026-10")
+
+
+def test_every_event_once(rows) -> None:
+    assert rows("select count(*), count(distinct source || event_id) from usage_events") == [(len(TRUTH.events),) * 2]
+
+
+@pytest.mark.parametrize("period", PERIODS)
+def test_tokens_per_team_model_and_meter(rows, period: str) -> None:
+    meters = ", ".join(f"{{'meter': '{meter}', 'tokens': sum({meter}_tokens)}}" for meter in TOKEN_METERS)
+    found = rows(
+        f"""
+        with kinds as (
+            select team_id, coalesce(serving_pool, provider) as provider, model, unnest([{meters}]) as kind
+            from usage_events where strftime(usage_date, '%Y-%m') = ? group by all
+        )
+        select team_id, provider, coalesce(model, ''), kind.meter, kind.tokens::bigint from kinds where kind.tokens > 0
+        """,
+        [period],
+    )
+    names = {"hosted_vllm": "llama-pool"}
+    wanted = {(team, names.get(p, p), model, meter): n for (team, p, model, meter), n in expected.tokens(TRUTH, period).items()}
+    assert {row[:4]: row[4] for row in found} == wanted
+
+
+@pytest.mark.parametrize("period", PERIODS)
+def test_metered_cost_per_team_at_list_and_contract(rows, period: str) -> None:
+    found = rows(
+        "select team_id, sum(list_cost), sum(contracted_cost) from usage_events"
+        " where strftime(usage_date, '%Y-%m') = ? and contracted_cost is not null and serving_pool is null group by all having sum(list_cost) > 0",
+        [period],
+    )
+    assert_close({team: cost for team, cost, _ in found}, expected.api_list_cost(TRUTH, period))
+    assert_close({team: cost for team, _, cost in found}, expected.api_cost(TRUTH, period))
+
+
+@pytest.mark.parametrize("period", PERIODS)
+def test_each_team_pays_its_own_calls_to_the_cent(rows, period: str) -> None:
+    """Where a bill covers the day at the agreed price, the billed cost of a team's own calls is its metered cost."""
+    found = dict(
+        rows(
+            """
+            select l.team_id, sum(l.effective_cost)
+            from ledger l join charges c on c.charge_id = l.charge_id
+            where l.original_period = ? and l.portion = 'metered' and l.stage = 0 and l.activity in ('inference', 'embedding')
+                and c.provider in ('openai', 'anthropic', 'google', 'aws') and c.model <> 'gpt-preview-internal' and l.serving_pool is null
+            group by all
+            """.replace("l.serving_pool", "c.serving_pool"),
+            [period],
+        )
+    )
+    assert_close(found, expected.api_cost(TRUTH, period), CENT)
+
+
+def test_billed_cost_per_vendor_and_month(rows) -> None:
+    found = rows(
+        "select provider, original_period, sum(billed_cost) from charges where origin = 'bill' or corrects_charge_id is not null"
+        " group by all having sum(billed_cost) <> 0"
+    )
+    assert {row[:2]: row[2] for row in found} == {k: v for k, v in expected.billed(TRUTH).items() if v}
+
+
+def test_lines_that_are_not_ours_are_counted_and_never_charged(rows) -> None:
+    found = rows("select provider, strftime(usage_date, '%Y-%m'), sum(billed_cost) from bill_lines where not in_scope group by all")
+    assert {row[:2]: row[2] for row in found} == expected.out_of_scope(TRUTH)
+    assert rows("select count(*) from charges c join bill_lines b using (charge_id) where not b.in_scope") == [(0,)]
+
+
+def test_usage_that_no_gateway_saw_is_named(rows) -> None:
+    found = dict(
+        ((provider, period), cost)
+        for provider, period, cost in rows(
+            """
+            select c.provider, l.original_period, sum(l.effective_cost)
+            from ledger l join charges c on c.charge_id = l.charge_id
+            where l.portion = 'excess' and c.model is not null and c.provider in ('openai', 'anthropic')
+                and c.model <> 'gpt-preview-internal'
+            group by all having sum(l.effective_cost) <> 0
+            """
+        )
+    )
+    wanted = {key: cost for key, cost in expected.unmetered(TRUTH).items() if key[0] in ("openai", "anthropic")}
+    assert found.keys() <= wanted.keys() | {("anthropic", "2026-09")}
+    for key, cost in found.items():
+        assert cost <= wanted.get(key, 0) + CENT
+
+
+@pytest.mark.parametrize("period", PERIODS)
+def test_vector_indexes_are_paid_by_who_searches_and_whose_documents(rows, period: str) -> None:
+    for activity, driver in (("query", expected.index_queries), ("embedding", expected.index_writes), ("index_maintenance", expected.index_queries)):
+        used = driver(TRUTH, period)
+        cost = dict(
+            ((index, team), amount)
+            for index, team, amount in rows(
+                """
+                select c.vector_index_id, l.team_id, sum(l.effective_cost)
+                from ledger l join charges c on c.charge_id = l.charge_id
+                where l.original_period = ? and c.activity = ? and c.vector_index_id is not null group by all
+                """,
+                [period, activity],
+            )
+        )
+        for index in {index for index, _ in cost}:
+            total = sum(amount for (i, _), amount in cost.items() if i == index)
+            units = {team: n for (i, team), n in used.items() if i == index}
+            assert total > 0
+            for team, n in units.items():
+                assert abs(cost[index, team] - total * n / sum(units.values())) < CENT, (activity, index, team)
+
+
+def test_gpu_seconds_per_team_and_day(rows) -> None:
+    found = rows("select team_id, usage_date, sum(gpu_seconds) from gpu_usage where cluster = 'batch' group by all")
+    assert {row[:2]: row[2] for row in found} == expected.gpu_seconds(TRUTH)
+
+
+@pytest.mark.parametrize("period", PERIODS)
+def test_the_model_server_is_shared_by_weighted_tokens(rows, period: str) -> None:
+    weights = expected.weighted_tokens(TRUTH, period)
+    found = dict(
+        rows(
+            """
+            select l.team_id, sum(l.effective_cost) from ledger l join charges c on c.charge_id = l.charge_id
+            where l.original_period = ? and c.serving_pool = 'llama-pool' and c.origin <> 'tariff' and l.cost_pool = 'gpu_serving' group by all
+            """,
+            [period],
+        )
+    )
+    total = sum(found.values())
+    assert total > 0
+    for team, weight in weights.items():
+        assert abs(found[team] - total * weight / sum(weights.values())) < CENT, team
+    rate = rows("select weighted_tokens, usage_rate_per_million from blended_rates where period = ?", [period])
+    assert rate[0][0] == sum(weights.values())
+    assert abs(rate[0][1] - total * 1_000_000 / sum(weights.values())) < Decimal("0.000001")
+
+
+def test_tokens_of_a_model_without_a_price_are_named(rows) -> None:
+    found = rows(
+        "select sum(input_uncached_tokens + cache_read_tokens + cache_write_5m_tokens + cache_write_1h_tokens + output_tokens + reasoning_tokens)::bigint"
+        " from usage_events where serving_pool is null and contracted_cost is null and model is not null"
+    )
+    assert found == [(expected.unpriced_tokens(TRUTH),)]
+    assert rows("select count(distinct what) from exceptions where kind = 'unpriced'") == [(1,)]
+
+
+def test_avoided_tokens_of_the_gateway_cache(rows) -> None:
+    found = rows("select sum(avoided_input_tokens)::bigint, sum(avoided_output_tokens)::bigint from usage_events")
+    assert found == [expected.avoided_tokens(TRUTH)]
+
+
+def test_docs_moves_to_another_cost_center_in_the_middle_of_october(rows) -> None:
+    found = rows(
+        "select cost_center, min(usage_date), max(usage_date) from ledger where team_id = 'docs' and original_period = '2026-10' group by all order by 1"
+    )
+    assert found == [("CC-4100", date(2026, 10, 1), date(2026, 10, 15)), ("CC-5100", date(2026, 10, 16), date(2026, 10, 31))]
+
+
+def test_late_files_and_the_restated_bill_become_corrections_of_september(rows) -> None:
+    """September is what was known at its close; what came later is booked in October and adds up to today's truth."""
+    at_close = expected.billed(expected.as_of(Truth.make(), date(2026, 10, 5)))
+    now = expected.billed(TRUTH)
+    restated = {p: now[p, m] - at_close[p, m] for p, m in now if m == "2026-09" and now[p, m] != at_close[p, m]}
+    assert set(restated) == {"aws"}
+    found = dict(
+        rows(
+            "select provider, sum(billed_cost) from charges where corrects_charge_id is not null and original_period = '2026-09'"
+            " and period = '2026-10' group by all having sum(billed_cost) <> 0"
+        )
+    )
+    assert found == restated
+    closed = rows("select provider, sum(billed_cost) from charges where period = '2026-09' and origin = 'bill' group by all having sum(billed_cost) <> 0")
+    assert dict(closed) == {p: v for (p, m), v in at_close.items() if m == "2026-09" and v}
+
+
+def test_the_total_is_what_was_billed_plus_declared_hardware(rows) -> None:
+    """Statements, rounded once per legal entity, carry exactly the vendors' bills and the declared hardware."""
+    hardware = Decimal("1.85") * 16 * 24 * len(TRUTH.days())
+    accrued = rows("select coalesce(sum(effective_cost), 0) from charges where origin = 'accrual'")[0][0]
+    total = rows("select sum(total_amount) from statements where state <> 'SUPERSEDED'")[0][0]
+    exact = sum(expected.billed(TRUTH).values()) + hardware + accrued
+    assert rows("select sum(chargeback_cost) from ledger") == [(exact,)]
+    entities = len(company.MONTHS) * 2
+    assert abs(total - exact) <= entities * CENT / 2
+
+
+def assert_close(found: dict[str, Decimal], wanted: dict[str, Decimal], within: Decimal = Decimal("0.000001")) -> None:
+    differing: dict[str, tuple[Decimal, Decimal]] = defaultdict(tuple)
+    for key in found.keys() | wanted.keys():
+        if abs(found.get(key, Decimal(0)) - wanted.get(key, Decimal(0))) > within:
+            differing[key] = (found.get(key), wanted.get(key))
+    assert not differing
