@@ -1,0 +1,202 @@
+"""A night that is killed anywhere and run again ends as if nothing had happened, and readers see whole versions only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from pipelines import jobs, sample
+from pipelines.home import Home
+from pipelines.inspection import verify
+from tests.conftest import quiet
+
+THROUGH = date(2026, 9, 30)
+TRUTH = sample.Truth.make(scale=0.005)
+POINTS = range(1, 400, 17)  # every so many durable steps of the night
+MOMENTS = 12
+
+# Runs the night in a child that is killed after so many durable steps or seconds. The parent imports everything once
+# and forks before any thread exists, so that a few dozen nights stay quick. Reads "<root> <steps> <seconds>" lines.
+SERVER = r"""
+import os, signal, sys, threading, time
+from datetime import date
+from pathlib import Path
+from pipelines import definitions, jobs, landing, publish, reports, close, books, rate, warehouse
+from pipelines.home import Home
+
+def child(root, steps, seconds):
+    left = [steps]
+    def counted(name):
+        real = getattr(os, name)
+        def step(*args, **kwargs):
+            if steps:
+                left[0] -= 1
+                if left[0] == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            return real(*args, **kwargs)
+        setattr(os, name, step)
+    for name in ("replace", "fsync", "symlink"):
+        counted(name)
+    if seconds:
+        threading.Timer(seconds, lambda: os.kill(os.getpid(), signal.SIGKILL)).start()
+    jobs.nightly(Home(Path(root)), date.fromisoformat("THROUGH"), lambda text: None)
+    os._exit(0)
+
+print("ready", flush=True)
+for line in sys.stdin:
+    root, steps, seconds = line.split()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            child(root, int(steps), float(seconds))
+        except BaseException as error:
+            print(repr(error), file=sys.stderr, flush=True)
+            os._exit(3)
+    _, status = os.waitpid(pid, 0)
+    print(os.waitstatus_to_exitcode(status), flush=True)
+"""
+
+
+class Server:
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", SERVER.replace("THROUGH", THROUGH.isoformat())],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "DAGSTER_HOME": ""},
+        )  # fmt: skip
+        assert self.answer() == "ready"
+
+    def answer(self) -> str:
+        assert self.process.stdout
+        return self.process.stdout.readline().strip()
+
+    def night(self, root: Path, steps: int = 0, seconds: float = 0) -> int:
+        """Exit code of one night: 0, or -9 where it was killed."""
+        assert self.process.stdin
+        self.process.stdin.write(f"{root} {steps} {seconds}\n")
+        self.process.stdin.flush()
+        return int(self.answer())
+
+    def stop(self) -> None:
+        assert self.process.stdin
+        self.process.stdin.close()
+        self.process.wait(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def server():
+    started = Server()
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home after its first night, with new files waiting for the second."""
+    root = tmp_path_factory.mktemp("before")
+    sample.install(root)
+    sample.write(root, date(2026, 9, 20), TRUTH)
+    jobs.nightly(Home(root), date(2026, 9, 20), quiet)
+    sample.write(root, THROUGH, TRUTH)
+    return root
+
+
+@pytest.fixture(scope="module")
+def undisturbed(before: Path, server: Server, tmp_path_factory: pytest.TempPathFactory) -> str:
+    root = copy(before, tmp_path_factory.mktemp("undisturbed"))
+    started = time.monotonic()
+    assert server.night(root) == 0
+    global DURATION
+    DURATION = time.monotonic() - started
+    return content(Home(root))
+
+
+DURATION = 5.0
+
+
+def copy(source: Path, folder: Path) -> Path:
+    return Path(shutil.copytree(source, folder / "home", symlinks=True))
+
+
+def content(home: Home) -> str:
+    """Every published byte that a reader can see: the database, the drafts, the door page."""
+    digest = hashlib.sha256()
+    digest.update(home.current.resolve().name.encode())
+    digest.update(home.current.read_bytes())
+    for path in sorted(p for p in home.reports.rglob("*") if p.is_file()):
+        digest.update(str(path.relative_to(home.reports)).encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def whole(home: Home) -> None:
+    """What is published now can be read and is what its manifest says; nothing is published is fine too."""
+    if home.current.exists():
+        _, problems = verify(home)
+        assert problems == []
+
+
+@pytest.mark.parametrize("steps", POINTS)
+def test_killed_at_a_durable_step(before: Path, undisturbed: str, server: Server, tmp_path: Path, steps: int) -> None:
+    root = copy(before, tmp_path)
+    ended = server.night(root, steps=steps)
+    assert ended in (0, -signal.SIGKILL)
+    whole(Home(root))
+    assert server.night(root) == 0
+    assert content(Home(root)) == undisturbed
+
+
+@pytest.mark.parametrize("seed", range(MOMENTS))
+def test_killed_at_any_moment(before: Path, undisturbed: str, server: Server, tmp_path: Path, seed: int) -> None:
+    root = copy(before, tmp_path)
+    chance = random.Random(seed)
+    for _ in range(2):
+        ended = server.night(root, seconds=chance.uniform(0.05, DURATION))
+        assert ended in (0, -signal.SIGKILL)
+        whole(Home(root))
+    assert server.night(root) == 0
+    assert content(Home(root)) == undisturbed
+
+
+def test_a_reader_sees_whole_versions_only(before: Path, undisturbed: str, server: Server, tmp_path: Path) -> None:
+    """A reader opens current.duckdb again and again while a night publishes: always one version, whole."""
+    root = copy(before, tmp_path)
+    home = Home(root)
+    manifests = {}
+    seen: list[str] = []
+    errors: list[str] = []
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            name = home.current.resolve().name
+            try:
+                with duckdb.connect(str(home.current.resolve()), read_only=True) as con:
+                    total = con.execute("select sum(effective_cost)::varchar, count(*) from ledger").fetchall()
+                    lines = con.execute("select sum(amount)::varchar from statement_lines").fetchall()
+                manifests.setdefault(name, set()).add(json.dumps([total, lines]))
+                seen.append(name)
+            except (duckdb.Error, OSError) as error:
+                errors.append(repr(error))
+                return
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert server.night(root) == 0
+    time.sleep(0.3)
+    stop.set()
+    reader.join()
+    assert not errors
+    assert len(set(seen)) == 2 and all(len(answers) == 1 for answers in manifests.values())
+    assert content(home) == undisturbed
