@@ -1,0 +1,179 @@
+"""Bad input gets one clear line that says where, the night goes on with the rest, and nothing else is lost."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from pipelines import jobs, sample
+from pipelines.home import Home
+from tests.conftest import quiet
+
+THROUGH = date(2026, 9, 12)
+TRUTH = sample.Truth.make(scale=0.005)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    sample.install(tmp_path)
+    sample.write(tmp_path, THROUGH, TRUTH)
+    return Home(tmp_path)
+
+
+def apportion(home: Home, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "pipelines", *words, "--home", str(home.root)], capture_output=True, text=True)
+
+
+def litellm(home: Home, name: str = "litellm-2026-09-05.jsonl.gz") -> Path:
+    return next(home.landing.rglob(name))
+
+
+def edit_events(path: Path, change: Callable[[dict], None]) -> None:
+    """Change the first event of a gateway file that used tokens."""
+    lines = gzip.decompress(path.read_bytes()).splitlines()
+    for number, line in enumerate(lines):
+        event = json.loads(line)
+        if event.get("status") == "success" and event.get("total_tokens"):
+            change(event)
+            lines[number] = json.dumps(event).encode()
+            break
+    path.write_bytes(gzip.compress(b"\n".join(lines) + b"\n"))
+
+
+def truncated(home: Home) -> None:
+    path = litellm(home)
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def unknown_folder(home: Home) -> None:
+    folder = home.landing / "gateway" / "mystery"
+    folder.mkdir()
+    (folder / "a.jsonl").write_text("{}\n")
+
+
+def wrong_header(home: Home) -> None:
+    path = sorted((home.landing / "gateway" / "bedrock-proxy").glob("*.csv"))[0]
+    path.write_text(path.read_text().replace("tokens_in", "tokens_incoming", 1))
+
+
+def wrong_bill_header(home: Home) -> None:
+    (home.landing / "billing" / "google" / "new.csv").write_text("A,B\n1,2\n")
+
+
+def unknown_currency(home: Home) -> None:
+    path = sorted((home.landing / "billing" / "openai").rglob("page-1.json"))[0]
+    path.write_text(path.read_text().replace('"usd"', '"zzz"', 1))
+
+
+def half_json(home: Home) -> None:
+    path = sorted((home.landing / "billing" / "anthropic").rglob("*.json"))[0]
+    path.write_text(path.read_text()[:-200])
+
+
+REFUSED = [
+    (truncated, r"litellm-2026-09-05.*gzip"),
+    (unknown_folder, r"mystery.*sources\.yaml"),
+    (wrong_header, r"bedrock-proxy.*tokens_in"),
+    (wrong_bill_header, r"billing/google/new\.csv.*"),
+    (unknown_currency, r"openai.*zzz"),
+    (half_json, r"cost_report\.json.*"),
+]
+
+
+@pytest.mark.parametrize("damage, said", REFUSED, ids=[damage.__name__ for damage, _ in REFUSED])
+def test_a_bad_file_is_refused_whole_and_the_night_goes_on(home: Home, damage: Callable[[Home], None], said: str) -> None:
+    damage(home)
+    for _ in range(2):  # the second night says it again
+        outcome = jobs.nightly(home, THROUGH, quiet)
+        assert len(outcome.refused) == 1
+        line = str(outcome.refused[0])
+        assert re.search(said, line) and "\n" not in line and ";" in line, line
+        assert sample.CANARY not in line
+    with duckdb.connect(str(home.current), read_only=True) as con:
+        assert con.execute("select count(*) > 0 from ledger").fetchall() == [(True,)]
+        states = con.execute("select count(*) from source_files where state = 'refused' and reason <> ''").fetchall()
+    assert states == [(1,)]
+
+
+def test_the_command_ends_with_1_when_a_file_was_refused(home: Home) -> None:
+    truncated(home)
+    ended = apportion(home, "nightly", "--through", THROUGH.isoformat())
+    assert ended.returncode == 1 and "gzip" in ended.stderr.splitlines()[-1], ended.stderr
+    assert home.current.exists()
+
+
+REJECTED = [
+    ("negative", lambda event: event.update(completion_tokens=-5), "negative"),
+    ("absurd", lambda event: event.update(prompt_tokens=10**18), "absurd"),
+    ("text", lambda event: event.update(prompt_tokens="many"), "token|number|integer"),
+    ("time", lambda event: event.update(startTime="yesterday"), "time"),
+]
+
+
+@pytest.mark.parametrize("change, said", [(c, s) for _, c, s in REJECTED], ids=[name for name, _, _ in REJECTED])
+def test_a_bad_line_is_quarantined_and_the_others_count(home: Home, change: Callable[[dict], None], said: str) -> None:
+    edit_events(litellm(home), change)
+    assert jobs.nightly(home, THROUGH, quiet).refused == []
+    with duckdb.connect(str(home.current), read_only=True) as con:
+        found = con.execute("select source_row > 0, byte_length > 0, reason from quarantine where path like '%2026-09-05%'").fetchall()
+    assert len(found) == 1 and found[0][:2] == (True, True) and re.search(said, found[0][2]), found
+
+
+POLICY = [
+    ("teams.yaml", lambda text: text.replace("cost_center: CC-4200", "cost_centre: CC-4200", 1), r"teams\.yaml:\d+.*cost_centre"),
+    ("teams.yaml", lambda text: text.replace("cost_center: CC-4200", "cost_center: CC-9999", 1), r"teams\.yaml:\d+.*CC-9999"),
+    ("sources.yaml", lambda text: text.replace("format: litellm", "format: [", 1), r"sources\.yaml:\d+"),
+    ("company.yaml", lambda text: text.replace("currency: USD", "currency: DOLLARS", 1), r"company\.yaml:\d+.*DOLLARS"),
+    ("allocation.yaml", lambda text: text.replace("driver: index_queries", "driver: index_querys", 1), r"index_querys"),
+    ("contracts.yaml", lambda text: text.replace('percent: "7.5"', 'percent: "seven"', 1), r"contracts\.yaml:\d+"),
+]
+
+
+@pytest.mark.parametrize("name, change, said", POLICY)
+def test_a_broken_policy_is_refused_with_file_and_line(home: Home, name: str, change: Callable[[str], str], said: str) -> None:
+    path = home.policy / name
+    before = path.read_text()
+    path.write_text(change(before))
+    assert path.read_text() != before
+    ended = apportion(home, "nightly", "--through", THROUGH.isoformat())
+    assert ended.returncode == 1 and re.search(said, ended.stderr), ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not home.current.exists()
+
+
+def test_a_bill_in_another_currency_waits_for_a_rate(home: Home) -> None:
+    for path in sorted((home.landing / "billing" / "google").rglob("*.csv")):
+        path.write_text(path.read_text().replace(",USD,", ",EUR,"))
+    ended = apportion(home, "nightly", "--through", THROUGH.isoformat())
+    assert ended.returncode == 1 and "EUR" in ended.stderr and "2026-09" in ended.stderr, ended.stderr
+    folder = home.landing / "fx" / "treasury"
+    folder.mkdir(parents=True)
+    (folder / "rates.csv").write_text("period,currency,rate,rate_source\n2026-09,EUR,1.1,treasury\n")
+    sources = home.policy / "sources.yaml"
+    sources.write_text(sources.read_text() + "\nfx:\n  - name: treasury\n    format: fx_csv\n")
+    ended = apportion(home, "nightly", "--through", THROUGH.isoformat())
+    assert ended.returncode == 0, ended.stderr
+    with duckdb.connect(str(home.current), read_only=True) as con:
+        assert con.execute("select distinct billing_currency from charges where provider = 'google'").fetchall() == [("EUR",)]
+        assert con.execute("select distinct currency from statement_lines").fetchall() == [("USD",)]
+
+
+def test_a_folder_without_policy_says_how_to_make_one(tmp_path: Path) -> None:
+    ended = apportion(Home(tmp_path), "nightly")
+    assert ended.returncode == 1 and "apportion init" in ended.stderr
+
+
+def test_a_busy_home_ends_with_75(home: Home) -> None:
+    from pipelines.warehouse import only_run
+
+    with only_run(home):
+        assert apportion(home, "nightly", "--through", THROUGH.isoformat()).returncode == 75
