@@ -1,0 +1,97 @@
+"""Anthropic `/v1/organizations/cost_report`: pages of daily buckets, grouped by workspace and description.
+
+`amount` is a decimal text in cents, with fractions of a cent; there are no quantities. No workspace is the default one.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import duckdb
+
+from pipelines.sources import Delivery, Format
+from pipelines.sources.billing.pages import cover_days, load_pages, refuse_first
+from pipelines.sources.reading import create_parsed
+
+METERS = {  # token_type -> our meter
+    "uncached_input_tokens": "input_uncached",
+    "cache_read_input_tokens": "cache_read",
+    "cache_creation.ephemeral_5m_input_tokens": "cache_write_5m",
+    "cache_creation.ephemeral_1h_input_tokens": "cache_write_1h",
+    "output_tokens": "output",
+}
+FIELDS = """{"currency": "VARCHAR", "amount": "VARCHAR", "workspace_id": "VARCHAR", "description": "VARCHAR",
+    "cost_type": "VARCHAR", "model": "VARCHAR", "service_tier": "VARCHAR", "token_type": "VARCHAR",
+    "inference_geo": "VARCHAR"}"""
+
+
+def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> None:
+    """`parsed`, and `coverage` of every bucket's day; any bad result refuses the page set."""
+    load_pages(con, delivery, _times)
+    con.execute(
+        "create or replace temp table costs as select * exclude (fields), unnest(json_transform(fields, $fields)) from results",
+        {"fields": FIELDS},
+    )
+    refuse_first(con, PROBLEMS)
+    create_parsed(
+        con,
+        "billing",
+        SELECT,
+        {"account": source.billing_account_id, "names": list(METERS), "meters": list(METERS.values())},
+    )
+    cover_days(con, source.billing_account_id)
+
+
+def _times(bucket: dict[str, Any]) -> tuple[datetime, datetime]:
+    start, end = (datetime.fromisoformat(bucket[name]) for name in ("starting_at", "ending_at"))
+    return start.astimezone(UTC).replace(tzinfo=None), end.astimezone(UTC).replace(tzinfo=None)
+
+
+PROBLEMS = """
+select
+    place,
+    case
+        when amount is null then 'amount is missing'
+        when not is_number(amount) or rounded(scaled(amount, -2)) is null
+            then 'amount is not an amount: ' || left(amount, 30)
+        when currency is null then 'currency is missing'
+        when upper(currency) not in (from currencies) then 'unknown currency: ' || left(currency, 10)
+        when upper(currency) <> 'USD' then 'amounts are cents of USD, and this one is in ' || upper(currency)
+    end as problem
+from costs
+where problem is not null
+order by record
+limit 1
+"""
+
+SELECT = """
+select
+    'Anthropic' as service_provider,
+    $account as billing_account_id,
+    workspace_id as sub_account_id,
+    'Usage' as charge_category,
+    description as charge_description,
+    'Usage-Based' as charge_frequency,
+    'Claude API' as service,
+    coalesce(map($names::varchar[], $meters::varchar[])[token_type], token_type, cost_type) as sku_meter,
+    model as model_as_logged,
+    inference_geo as region,
+    service_tier,
+    day as usage_date,
+    day::timestamp as charge_period_start,
+    day::timestamp + interval 1 day as charge_period_end,
+    strftime(day, '%Y-%m') as billing_period,
+    date_trunc('month', day)::date as billing_period_start,
+    (date_trunc('month', day) + interval 1 month)::date as billing_period_end,
+    case when cost_type = 'tokens' then 'Tokens' end as consumed_unit,
+    rounded(scaled(amount, -2)) as effective_cost,
+    rounded(scaled(amount, -2)) as billed_cost,
+    upper(currency) as billing_currency,
+    left_out(scaled(amount, -2)) as discarded_cost,
+    record as source_row
+from costs
+order by record
+"""
+
+FORMAT = Format("anthropic_costs", "billing", (".json", ".json.gz"), read, pages=True)

@@ -1,0 +1,200 @@
+"""FOCUS Cost and Usage, 1.0 to 1.4, as CSV or Parquet: a snapshot of the billing periods it names.
+
+What differs between the versions is a column's name or presence, so one reader takes the first name that is there.
+1.0 writes NULL for nothing. Parquet columns of binary floating point are read as their shortest decimal text.
+"""
+
+from __future__ import annotations
+
+import glob
+from typing import Any
+
+import duckdb
+
+from pipelines.errors import Refused
+from pipelines.sources import Delivery, Format
+from pipelines.sources.reading import create_parsed, known_currencies, load_csv, macros, positions, where
+
+REQUIRED = (
+    "BilledCost", "EffectiveCost", "BillingAccountId", "BillingCurrency", "BillingPeriodStart", "BillingPeriodEnd",
+    "ChargeCategory", "ChargePeriodStart", "ChargePeriodEnd", "ServiceName",
+)  # fmt: skip
+OPTIONAL = (
+    "ServiceProviderName", "ProviderName", "SubAccountId", "InvoiceId", "ChargeClass", "ChargeDescription",
+    "ChargeFrequency", "SkuId", "SkuMeter", "x_SkuMeter", "SkuPriceDetails", "x_ModelId", "x_ServiceTier", "RegionId",
+    "ResourceId", "CredentialId", "x_CredentialId", "ConsumedQuantity", "ConsumedUnit", "ListCost", "ContractedCost",
+)  # fmt: skip
+NUMBERS = ("BilledCost", "EffectiveCost", "ListCost", "ContractedCost", "ConsumedQuantity")
+CATEGORIES = ("Usage", "Purchase", "Tax", "Credit", "Adjustment")
+
+METERS = {  # the bill's name of a meter, in lower case -> ours
+    "input tokens": "input_uncached",
+    "uncached input tokens": "input_uncached",
+    "cache read input tokens": "cache_read",
+    "cached input tokens": "cache_read",
+    "cache write input tokens": "cache_write_5m",
+    "cache write 5m input tokens": "cache_write_5m",
+    "cache write 1h input tokens": "cache_write_1h",
+    "output tokens": "output",
+    "reasoning tokens": "reasoning",
+    "audio input tokens": "audio_input",
+    "audio output tokens": "audio_output",
+}
+DIRECTIONS = {  # TokenDirection and TokenCacheAction of SkuPriceDetails, where no meter is named
+    "input": "input_uncached",
+    "input uncached": "input_uncached",
+    "input read": "cache_read",
+    "input write": "cache_write_5m",
+    "output": "output",
+}
+
+
+def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> None:
+    """`parsed` and `coverage` (every billing account and period of the file, whole); any bad line refuses the file."""
+    (path,) = delivery.paths
+    macros(con)
+    known_currencies(con)
+    if path.suffix == ".parquet":
+        _load_parquet(con, delivery)
+    else:
+        found = load_csv(con, delivery, "focus_rows", REQUIRED, OPTIONAL, nothing=("", "NULL"))
+        _check_seller(delivery, found)
+    _check(con, delivery, getattr(source, "billing_account_id", None))
+    names = {"meter_names": list(METERS), "meters": list(METERS.values())}
+    create_parsed(
+        con, "billing", SELECT, {**names, "directions": list(DIRECTIONS), "directed": list(DIRECTIONS.values())}
+    )
+    con.execute(
+        "create or replace temp table coverage as select distinct billing_account_id, billing_period, null::date as usage_date"
+        " from parsed"
+    )
+
+
+def _load_parquet(con: duckdb.DuckDBPyConnection, delivery: Delivery) -> None:
+    (path,) = delivery.paths
+    file = {"path": glob.escape(str(path))}
+    try:
+        types = con.execute("select column_name, column_type from (describe from read_parquet($path))", file).fetchall()
+        found = positions(delivery, path, [row[0] for row in types], REQUIRED)
+        _check_seller(delivery, found)
+        columns = ", ".join(
+            f'{_as_text(name, types[found[name.lower()]][1])} as "{name}"'
+            if name.lower() in found
+            else f'null::varchar as "{name}"'
+            for name in (*REQUIRED, *OPTIONAL)
+        )
+        con.execute(
+            "create or replace temp table focus_rows as"
+            f" select row_number() over () as record, {columns} from read_parquet($path)",
+            file,
+        )
+    except duckdb.Error:
+        raise Refused("not a readable Parquet file", where(delivery, path), "deliver the file again, whole") from None
+
+
+def _as_text(name: str, type_: str) -> str:
+    if type_ == "TIMESTAMP WITH TIME ZONE":
+        return f'make_timestamp(epoch_us("{name}"))::varchar'
+    nested = type_.startswith(("MAP", "STRUCT", "JSON")) or type_.endswith("]")
+    text = f'to_json("{name}")::varchar' if nested else f'"{name}"::varchar'
+    return f"nullif(nullif(trim({text}), ''), 'NULL')"
+
+
+def _check_seller(delivery: Delivery, found: dict[str, int]) -> None:
+    if not {"serviceprovidername", "providername"} & found.keys():
+        problem = "column ServiceProviderName (ProviderName until 1.3) is missing"
+        raise Refused(problem, where(delivery, delivery.paths[0]), "deliver the file with its full header")
+
+
+def _check(con: duckdb.DuckDBPyConnection, delivery: Delivery, account: str | None) -> None:
+    """Refuses the file for its first bad record."""
+    tests = [f"""when "{name}" is null then '{name} is empty'""" for name in REQUIRED]
+    tests += [
+        f"""when "{name}" is not null and (not is_number("{name}") or rounded("{name}") is null)
+            then '{name} is not an amount: ' || left("{name}", 30)"""
+        for name in NUMBERS
+    ]
+    tests += [
+        f"""when moment("{name}") is null or written_day("{name}") is null then '{name} is not a time: ' || left("{name}", 30)"""
+        for name in ("BillingPeriodStart", "BillingPeriodEnd", "ChargePeriodStart", "ChargePeriodEnd")
+    ]
+    tests += [
+        'when moment("ChargePeriodEnd") < moment("ChargePeriodStart") then \'ChargePeriodEnd is before ChargePeriodStart\'',
+        'when moment("BillingPeriodEnd") <= moment("BillingPeriodStart") then \'BillingPeriodEnd is not after BillingPeriodStart\'',
+        'when upper("BillingCurrency") not in (from currencies) then \'unknown currency: \' || left("BillingCurrency", 10)',
+        'when "ChargeCategory" not in (select unnest($categories)) then \'unknown ChargeCategory: \' || left("ChargeCategory", 30)',
+        'when "BillingAccountId" <> $account then \'another billing account than sources.yaml names: \' || left("BillingAccountId", 40)',
+    ]
+    bad = con.execute(
+        f"select record, case {' '.join(tests)} end as problem from focus_rows where problem is not null order by record limit 1",
+        {"categories": list(CATEGORIES), "account": account},
+    ).fetchall()
+    if bad:
+        record, problem = bad[0]
+        raise Refused(
+            problem, where(delivery, delivery.paths[0], record), "nothing of this bill was read; deliver it again"
+        )
+
+
+SELECT = r"""
+with priced as (
+    select
+        *,
+        try_cast("SkuPriceDetails" as json) as details,
+        coalesce("SkuMeter", "x_SkuMeter") as meter_text,
+        regexp_extract(lower("ConsumedUnit"), '^([\d,]*) ?(k|m|thousand|million)? ?tokens?$', ['number', 'scale']) as unit
+    from focus_rows
+),
+named as (
+    select
+        *,
+        trim(lower(concat_ws(' ',
+            coalesce(details ->> '$.x_TokenDirection', details ->> '$.TokenDirection'),
+            coalesce(details ->> '$.x_TokenCacheAction', details ->> '$.TokenCacheAction')))) as direction,
+        regexp_full_match(lower("ConsumedUnit"), '([\d,]*) ?(k|m|thousand|million)? ?tokens?') as in_tokens,
+        coalesce(try_cast(replace(unit.number, ',', '') as bigint), 1)
+            * case unit.scale when 'k' then 1000 when 'thousand' then 1000 when 'm' then 1000000 when 'million' then 1000000 else 1 end
+            as tokens_per_unit
+    from priced
+)
+select
+    coalesce("ServiceProviderName", "ProviderName") as service_provider,
+    "BillingAccountId" as billing_account_id,
+    "SubAccountId" as sub_account_id,
+    "InvoiceId" as invoice_id,
+    "ChargeCategory" as charge_category,
+    "ChargeClass" as charge_class,
+    "ChargeDescription" as charge_description,
+    "ChargeFrequency" as charge_frequency,
+    "ServiceName" as service,
+    "SkuId" as sku_id,
+    coalesce(
+        map($meter_names::varchar[], $meters::varchar[])[lower(meter_text)],
+        meter_text,
+        map($directions::varchar[], $directed::varchar[])[direction]) as sku_meter,
+    coalesce("x_ModelId", details ->> '$.x_ModelId', details ->> '$.ModelId') as model_as_logged,
+    "RegionId" as region,
+    lower(coalesce("x_ServiceTier", details ->> '$.x_ServiceTier', details ->> '$.x_ProcessingTier')) as service_tier,
+    "ResourceId" as resource_id,
+    coalesce("CredentialId", "x_CredentialId") as api_key_id,
+    written_day("ChargePeriodStart") as usage_date,
+    moment("ChargePeriodStart") as charge_period_start,
+    moment("ChargePeriodEnd") as charge_period_end,
+    left("BillingPeriodStart", 7) as billing_period,
+    written_day("BillingPeriodStart") as billing_period_start,
+    (moment("BillingPeriodEnd") - interval 1 microsecond)::date + 1 as billing_period_end,
+    case when in_tokens then round_even("ConsumedQuantity"::decimal(38, 18) * tokens_per_unit::decimal(18, 0), 12)
+        else rounded("ConsumedQuantity") end as consumed_quantity,
+    case when in_tokens then 'Tokens' else "ConsumedUnit" end as consumed_unit,
+    rounded("ListCost") as list_cost,
+    rounded("ContractedCost") as contracted_cost,
+    rounded("EffectiveCost") as effective_cost,
+    rounded("BilledCost") as billed_cost,
+    upper("BillingCurrency") as billing_currency,
+    left_out("BilledCost") as discarded_cost,
+    record as source_row
+from named
+order by record
+"""
+
+FORMAT = Format("focus", "billing", (".csv", ".csv.gz", ".parquet"), read)

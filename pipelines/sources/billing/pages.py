@@ -1,0 +1,118 @@
+"""Pages of daily buckets, as the cost APIs of OpenAI and Anthropic answer: JSON in, one row per result out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import date, datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from pipelines.errors import Refused
+from pipelines.sources import Delivery
+from pipelines.sources.reading import known_currencies, macros, read_text, where
+
+Times = Callable[[dict[str, Any]], tuple[datetime, datetime]]  # start and end of a bucket, UTC, without a zone
+Found = tuple[str, int, date, str]  # file, record in the file, day, the result as JSON
+AGAIN = "fetch the pages again, from the first to the last"
+
+
+def load_pages(con: duckdb.DuckDBPyConnection, delivery: Delivery, times: Times) -> None:
+    """Temp tables `results(record, place, day, fields)` and `buckets(day)`, empty days included.
+
+    Every JSON number becomes a text with the same digits. Refused: a page that is not one, a page set that is not
+    complete, days that repeat or have gaps, a bucket that is not a day.
+    """
+    pages = sorted((_page(delivery, path, times) for path in delivery.paths), key=lambda page: page[1][0][0])
+    _check_chain(delivery, pages)
+    days: list[date] = []
+    found: list[Found] = []
+    for path, buckets, _ in pages:
+        record = 0
+        for day, results in buckets:
+            if days and day != days[-1] + timedelta(days=1):
+                raise Refused(f"the day after {days[-1]} is {day}", where(delivery, path), AGAIN)
+            days.append(day)
+            for result in results:
+                record += 1
+                found.append((where(delivery, path, record), record, day, json.dumps(result)))
+    macros(con)
+    known_currencies(con)
+    con.execute("create or replace temp table buckets as select unnest($days)::date as day", {"days": days})
+    con.execute(
+        "create or replace temp table results as select unnest($records)::bigint as record, unnest($places)::varchar as place,"
+        " unnest($days)::date as day, unnest($fields)::varchar as fields",
+        {
+            "records": list(range(1, len(found) + 1)),
+            "places": [row[0] for row in found],
+            "days": [row[2] for row in found],
+            "fields": [row[3] for row in found],
+        },
+    )
+
+
+def refuse_first(con: duckdb.DuckDBPyConnection, select: str, params: dict[str, object] | None = None) -> None:
+    """Refuses the delivery for the first row of `select` (place, problem), if there is one."""
+    bad = con.execute(select, params or {}).fetchall()
+    if bad:
+        place, problem = bad[0]
+        raise Refused(problem, place, "nothing of this bill was read; deliver it again")
+
+
+def cover_days(con: duckdb.DuckDBPyConnection, account: str) -> None:
+    """Temp table `coverage`: every day the pages speak about."""
+    con.execute(
+        "create or replace temp table coverage as select $account::varchar as billing_account_id,"
+        " strftime(day, '%Y-%m') as billing_period, day as usage_date from buckets",
+        {"account": account},
+    )
+
+
+Page = tuple[Path, list[tuple[date, list[dict[str, Any]]]], bool]
+
+
+def _page(delivery: Delivery, path: Path, times: Times) -> Page:
+    """One file: its buckets, and whether another page follows."""
+    place = where(delivery, path)
+    try:
+        page = json.loads(read_text(delivery, path), parse_float=str, parse_int=str, parse_constant=_no_constant)
+    except ValueError as error:
+        line = f" line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise Refused("not JSON", place + line, AGAIN) from None
+    data = page.get("data") if isinstance(page, dict) else None
+    if not isinstance(data, list) or not data:
+        raise Refused("not a page of daily buckets", place, "deliver the answers of the cost API as they came")
+    return (
+        path,
+        [_bucket(place, number, bucket, times) for number, bucket in enumerate(data, 1)],
+        bool(page.get("has_more")),
+    )
+
+
+def _bucket(place: str, number: int, bucket: Any, times: Times) -> tuple[date, list[dict[str, Any]]]:
+    place = f"{place} bucket {number}"
+    try:
+        start, end = times(bucket)
+        results = bucket["results"]
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise Refused("a bucket without its times or results", place, AGAIN) from None
+    if start.time() != time() or not start < end <= start + timedelta(days=1):
+        raise Refused("a bucket that is not one UTC day", place, "ask the cost API for daily buckets")
+    if not isinstance(results, list) or not all(isinstance(result, dict) for result in results):
+        raise Refused("a bucket whose results are not a list of objects", place, AGAIN)
+    return start.date(), results
+
+
+def _check_chain(delivery: Delivery, pages: list[Page]) -> None:
+    for path, _, has_more in pages[:-1]:
+        if not has_more:
+            raise Refused("another page follows, but this one says it is the last", where(delivery, path), AGAIN)
+    path, _, has_more = pages[-1]
+    if has_more:
+        raise Refused("the page says that more follow, and they are missing", where(delivery, path), AGAIN)
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(name)

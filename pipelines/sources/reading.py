@@ -1,0 +1,155 @@
+"""What the readers of bills, GPUs and drivers share: exact numbers from text, CSV without guessing, plain refusals."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import gzip
+import io
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import duckdb
+
+from pipelines.errors import Refused
+from pipelines.sources import SHAPES, Delivery
+from pipelines.sources.currency import CURRENCIES
+
+# is_number    plain or scientific notation; no separators, no NaN, no infinity
+# scaled       the number times a power of ten, still as text: nothing is lost
+# rounded      DECIMAL(38,12), half even
+# left_out     exact minus rounded, DECIMAL(38,30): exact to thirty decimals (eighteen from one hundred million on)
+# moment       TIMESTAMP in UTC; NULL where the text is not one
+# written_day  the day as the vendor wrote it, whatever the zone
+MACROS = """
+create or replace temp macro is_number(t) as regexp_full_match(t, '[+-]?(\\d+\\.?\\d*|\\.\\d+)([eE][+-]?\\d{1,5})?');
+create or replace temp macro scaled(t, power) as
+    regexp_extract(t, '^[^eE]*') || 'E' || (coalesce(try_cast(regexp_extract(t, '[eE](.*)$', 1) as integer), 0) + power);
+create or replace temp macro rounded(t) as coalesce(
+    round_even(try_cast(t as decimal(38, 30)), 12), round_even(try_cast(t as decimal(38, 18)), 12))::decimal(38, 12);
+create or replace temp macro left_out(t) as coalesce(
+    try_cast(t as decimal(38, 30)) - try_cast(rounded(t) as decimal(38, 30)),
+    (try_cast(t as decimal(38, 18)) - rounded(t))::decimal(38, 30));
+create or replace temp macro moment(t) as try_cast(regexp_replace(t, ' UTC$', '') as timestamp);
+create or replace temp macro written_day(t) as try_cast(left(t, 10) as date);
+"""
+
+
+def macros(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(MACROS)
+
+
+def where(delivery: Delivery, path: Path, record: int | str | None = None) -> str:
+    """`billing/openai/page-1.json` or `... record 3`: how a refusal names a place."""
+    name = f"{delivery.kind}/{delivery.source}/{path.name}"
+    return name if record is None else f"{name} record {record}"
+
+
+def read_bytes(path: Path) -> bytes:
+    return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+
+
+def read_text(delivery: Delivery, path: Path) -> str:
+    """The whole file, without a byte order mark."""
+    try:
+        return read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        place = where(delivery, path)
+        raise Refused(f"not UTF-8 at byte {error.start}", place, "export the file as UTF-8") from None
+
+
+def create_parsed(
+    con: duckdb.DuckDBPyConnection, kind: str, select: str, params: dict[str, object] | None = None
+) -> None:
+    """Temp table `parsed` of a kind's shape, filled by name; columns that `select` does not give are NULL."""
+    columns = {**SHAPES[kind], "source_row": "BIGINT", "reject": "VARCHAR"}
+    con.execute(
+        f"create or replace temp table parsed({', '.join(f'{name} {type_}' for name, type_ in columns.items())})"
+    )
+    con.execute(f"insert into parsed by name {select}", params or {})
+
+
+def known_currencies(con: duckdb.DuckDBPyConnection) -> None:
+    """Temp table `currencies(code)`."""
+    con.execute(
+        "create or replace temp table currencies as select unnest($codes) as code", {"codes": sorted(CURRENCIES)}
+    )
+
+
+# --- CSV -----------------------------------------------------------------------------------------------------------
+
+
+def csv_header(delivery: Delivery, path: Path) -> list[str]:
+    """The names in the first line."""
+    opened = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+    with opened as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text:  # type: ignore[arg-type]
+        try:
+            return [name.strip() for name in next(csv.reader(text, strict=True), [])]
+        except (csv.Error, UnicodeDecodeError):
+            raise Refused("the first line is not a CSV header", where(delivery, path), "deliver UTF-8 CSV") from None
+
+
+def positions(delivery: Delivery, path: Path, names: Sequence[str], required: Iterable[str]) -> dict[str, int]:
+    """Lower-cased column name -> position; a missing or repeated column refuses the file."""
+    found = {name.lower(): n for n, name in enumerate(names)}
+    missing = [name for name in required if name.lower() not in found]
+    if missing:
+        raise Refused(f"column {missing[0]} is missing", where(delivery, path), "deliver the file with its full header")
+    if len(found) < len(names):
+        raise Refused("a column name appears twice", where(delivery, path), "deliver the file with unique column names")
+    return found
+
+
+def load_csv(
+    con: duckdb.DuckDBPyConnection, delivery: Delivery, table: str, required: Sequence[str], optional: Sequence[str] = (),
+    nothing: Sequence[str] = ("",),
+) -> dict[str, int]:  # fmt: skip
+    """Temp table of `record` (from 1) and the wanted columns as text; absent columns are NULL. Returns positions."""
+    (path,) = delivery.paths
+    header = csv_header(delivery, path)
+    found = positions(delivery, path, header, required)
+    wanted = ", ".join(
+        f"nullif(trim(c{found[name.lower()]}), '') as \"{name}\""
+        if name.lower() in found
+        else f'null::varchar as "{name}"'
+        for name in (*required, *optional)
+    )
+    try:
+        con.execute(
+            f"create or replace temp table {table} as select row_number() over () as record, {wanted} from read_csv($path,"
+            " columns = $columns, auto_detect = false, header = true, delim = ',', quote = '\"', escape = '\"',"
+            " strict_mode = true, null_padding = false, nullstr = $nothing)",
+            {
+                "path": glob.escape(str(path)),
+                "columns": {f"c{n}": "VARCHAR" for n in range(len(header))},
+                "nothing": list(nothing),
+            },
+        )
+    except duckdb.Error as error:
+        line = re.search(r"Line: (\d+)", str(error))
+        place = where(delivery, path) + (f" line {line[1]}" if line else "")
+        raise Refused("not the CSV its header promises", place, "deliver the file again, whole") from None
+    return found
+
+
+def csv_dicts(delivery: Delivery, required: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of a small CSV file as texts, stripped; record n is item n - 1. A ragged row refuses the file."""
+    (path,) = delivery.paths
+    try:
+        rows = [row for row in csv.reader(io.StringIO(read_text(delivery, path), newline=""), strict=True) if any(row)]
+    except csv.Error:
+        raise Refused("not CSV", where(delivery, path), "deliver comma-separated values with a header") from None
+    header = [name.strip() for name in rows[0]] if rows else []
+    positions(delivery, path, header, required)
+    for record, row in enumerate(rows[1:], 1):
+        if len(row) != len(header):
+            problem = f"{len(row)} values under {len(header)} columns"
+            raise Refused(problem, where(delivery, path, record), "give every column a value or leave it blank")
+    return [dict(zip(map(str.lower, header), map(str.strip, row), strict=True)) for row in rows[1:]]
+
+
+def exact_weight(text: str) -> bool:
+    """Whether the text is a number >= 0 that DECIMAL(38,12) holds without rounding."""
+    match = re.fullmatch(r"\+?0*(\d*)(?:\.(\d*?)0*)?", text)
+    return bool(match and re.search(r"\d", text) and len(match[1]) <= 26 and len(match[2] or "") <= 12)
