@@ -17,20 +17,32 @@ from pipelines.sources import SHAPES, Delivery
 from pipelines.sources.currency import CURRENCIES
 
 # is_number    plain or scientific notation; no separators, no NaN, no infinity
-# scaled       the number times a power of ten, still as text: nothing is lost
+# scaled       the number times a power of ten, as text in plain notation: nothing is lost (DuckDB's own reading of
+#              exponents drops digits of long numbers)
 # rounded      DECIMAL(38,12), half even
 # left_out     exact minus rounded, DECIMAL(38,30): exact to thirty decimals (eighteen from one hundred million on)
 # moment       TIMESTAMP in UTC; NULL where the text is not one
 # written_day  the day as the vendor wrote it, whatever the zone
 MACROS = """
 create or replace temp macro is_number(t) as regexp_full_match(t, '[+-]?(\\d+\\.?\\d*|\\.\\d+)([eE][+-]?\\d{1,5})?');
-create or replace temp macro scaled(t, power) as
-    regexp_extract(t, '^[^eE]*') || 'E' || (coalesce(try_cast(regexp_extract(t, '[eE](.*)$', 1) as integer), 0) + power);
+create or replace temp macro shifted(sign, digits, point) as sign || case
+    when point < -60 then '0'
+    when point > 60 then '1E60'
+    when point <= 0 then '0.' || repeat('0', -point) || digits
+    else rpad(left(digits, point), point::integer, '0') || '.' || substr(digits, point + 1) || '0' end;
+create or replace temp macro scaled(t, power) as case
+    when power = 0 and not regexp_matches(t, '[eE]') then t
+    else shifted(
+        regexp_extract(t, '^-'),
+        regexp_replace(regexp_extract(t, '^[^eE]*'), '[-+.]', '', 'g'),
+        length(regexp_extract(t, '^[-+]?(\\d*)', 1))::integer + power
+            + coalesce(try_cast(nullif(regexp_extract(t, '[eE](.*)$', 1), '') as integer), 0)) end;
 create or replace temp macro rounded(t) as coalesce(
-    round_even(try_cast(t as decimal(38, 30)), 12), round_even(try_cast(t as decimal(38, 18)), 12))::decimal(38, 12);
+    round_even(try_cast(scaled(t, 0) as decimal(38, 30)), 12), round_even(try_cast(scaled(t, 0) as decimal(38, 18)), 12)
+)::decimal(38, 12);
 create or replace temp macro left_out(t) as coalesce(
-    try_cast(t as decimal(38, 30)) - try_cast(rounded(t) as decimal(38, 30)),
-    (try_cast(t as decimal(38, 18)) - rounded(t))::decimal(38, 30));
+    try_cast(scaled(t, 0) as decimal(38, 30)) - try_cast(rounded(t) as decimal(38, 30)),
+    (try_cast(scaled(t, 0) as decimal(38, 18)) - rounded(t))::decimal(38, 30));
 create or replace temp macro moment(t) as try_cast(regexp_replace(t, ' UTC$', '') as timestamp);
 create or replace temp macro written_day(t) as try_cast(left(t, 10) as date);
 """
@@ -82,12 +94,12 @@ def known_currencies(con: duckdb.DuckDBPyConnection) -> None:
 
 def csv_header(delivery: Delivery, path: Path) -> list[str]:
     """The names in the first line."""
-    opened = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
-    with opened as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text:  # type: ignore[arg-type]
+    unpacked = gzip.open if path.suffix == ".gz" else open
+    with unpacked(path, "rt", encoding="utf-8-sig", newline="") as text:
         try:
             return [name.strip() for name in next(csv.reader(text, strict=True), [])]
         except (csv.Error, UnicodeDecodeError):
-            raise Refused("the first line is not a CSV header", where(delivery, path), "deliver UTF-8 CSV") from None
+            raise Refused("not CSV in UTF-8", where(delivery, path), "deliver the file as UTF-8 CSV") from None
 
 
 def positions(delivery: Delivery, path: Path, names: Sequence[str], required: Iterable[str]) -> dict[str, int]:

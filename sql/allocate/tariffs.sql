@@ -1,30 +1,29 @@
 -- What teams owe at the published rate card: quantity times rate, per team, line and day.
 -- grain: charge_id
-with used as (
+with sums as (
     select
         usage_date, serving_pool, model, team_id, project_id, application, environment,
-        unnest([
-            {'meter': 'input_uncached', 'tokens': sum(input_uncached_tokens)},
-            {'meter': 'cache_read', 'tokens': sum(cache_read_tokens)},
-            {'meter': 'cache_write_5m', 'tokens': sum(cache_write_5m_tokens)},
-            {'meter': 'cache_write_1h', 'tokens': sum(cache_write_1h_tokens)},
-            {'meter': 'output', 'tokens': sum(output_tokens + reasoning_tokens)}
-        ]) as kind
+        sum(input_uncached_tokens) as input_uncached, sum(cache_read_tokens) as cache_read,
+        sum(cache_write_5m_tokens) as cache_write_5m, sum(cache_write_1h_tokens) as cache_write_1h,
+        sum(output_tokens + reasoning_tokens) as output
     from usage_daily
     where serving_pool is not null and usage_date >= $period_start and usage_date < $period_end
     group by all
+),
+used as (
+    unpivot sums on input_uncached, cache_read, cache_write_5m, cache_write_1h, output into name meter value tokens
 ),
 priced as (
     select
         r.line_id, r.rate_card_id, r.service, u.serving_pool, u.model, r.meter, r.unit, u.usage_date, u.team_id, u.project_id,
         u.application, u.environment,
-        u.kind.tokens::hugeint as quantity,
+        u.tokens::hugeint as quantity,
         r.rate,
-        (u.kind.tokens::hugeint * pico(r.rate) + r.per_unit // 2) // r.per_unit as units
+        (u.tokens::hugeint * pico(r.rate) + r.per_unit // 2) // r.per_unit as units
     from used u
-    join policy_rate_card r on r.serving_pool = u.serving_pool and r.meter = u.kind.meter
+    join policy_rate_card r on r.serving_pool = u.serving_pool and r.meter = u.meter
         and u.usage_date >= r.valid_from and u.usage_date < r.valid_to
-    where u.kind.tokens > 0
+    where u.tokens > 0
 )
 select
     key_of(['tariff', p.rate_card_id, p.line_id, p.team_id, p.usage_date::varchar, $period]) as charge_id,

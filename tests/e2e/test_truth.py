@@ -22,14 +22,15 @@ def test_every_event_once(rows) -> None:
 
 @pytest.mark.parametrize("period", PERIODS)
 def test_tokens_per_team_model_and_meter(rows, period: str) -> None:
-    meters = ", ".join(f"{{'meter': '{meter}', 'tokens': sum({meter}_tokens)}}" for meter in TOKEN_METERS)
+    sums = ", ".join(f"sum({meter}_tokens)::bigint as {meter}" for meter in TOKEN_METERS)
     found = rows(
         f"""
-        with kinds as (
-            select team_id, coalesce(serving_pool, provider) as provider, model, unnest([{meters}]) as kind
+        with sums as (
+            select team_id, coalesce(serving_pool, provider) as provider, coalesce(model, '') as model, {sums}
             from usage_events where strftime(usage_date, '%Y-%m') = ? group by all
-        )
-        select team_id, provider, coalesce(model, ''), kind.meter, kind.tokens::bigint from kinds where kind.tokens > 0
+        ),
+        meters as (unpivot sums on {", ".join(TOKEN_METERS)} into name meter value tokens)
+        select * from meters where tokens > 0
         """,
         [period],
     )

@@ -24,7 +24,8 @@ OPTIONAL = (
     "ChargeFrequency", "SkuId", "SkuMeter", "x_SkuMeter", "SkuPriceDetails", "x_ModelId", "x_ServiceTier", "RegionId",
     "ResourceId", "CredentialId", "x_CredentialId", "ConsumedQuantity", "ConsumedUnit", "ListCost", "ContractedCost",
 )  # fmt: skip
-NUMBERS = ("BilledCost", "EffectiveCost", "ListCost", "ContractedCost", "ConsumedQuantity")
+AMOUNTS = {name: f'"{name}"' for name in ("BilledCost", "EffectiveCost", "ListCost", "ContractedCost")}
+AMOUNTS["ConsumedQuantity"] = 'scaled("ConsumedQuantity", coalesce(token_power("ConsumedUnit"), 0))'
 CATEGORIES = ("Usage", "Purchase", "Tax", "Credit", "Adjustment")
 
 METERS = {  # the bill's name of a meter, in lower case -> ours
@@ -49,10 +50,22 @@ DIRECTIONS = {  # TokenDirection and TokenCacheAction of SkuPriceDetails, where 
 }
 
 
+# Tokens, 1000 Tokens, 1K tokens, 1,000,000 Tokens, Million tokens ... -> 0, 3, 3, 6, 6; NULL for what is not tokens.
+TOKEN_POWER = r"""
+create or replace temp macro token_power(unit) as
+    case when regexp_full_match(lower(unit), '(10*|1(,000)+)? ?(k|m|thousand|million)? ?tokens?') then
+        greatest(length(replace(regexp_extract(lower(unit), '^[\d,]*'), ',', '')) - 1, 0)
+        + case regexp_extract(lower(unit), '(k|m|thousand|million) ?tokens?$', 1)
+            when 'k' then 3 when 'thousand' then 3 when 'm' then 6 when 'million' then 6 else 0 end
+    end
+"""
+
+
 def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> None:
     """`parsed` and `coverage` (every billing account and period of the file, whole); any bad line refuses the file."""
     (path,) = delivery.paths
     macros(con)
+    con.execute(TOKEN_POWER)
     known_currencies(con)
     if path.suffix == ".parquet":
         _load_parquet(con, delivery)
@@ -110,9 +123,9 @@ def _check(con: duckdb.DuckDBPyConnection, delivery: Delivery, account: str | No
     """Refuses the file for its first bad record."""
     tests = [f"""when "{name}" is null then '{name} is empty'""" for name in REQUIRED]
     tests += [
-        f"""when "{name}" is not null and (not is_number("{name}") or rounded("{name}") is null)
-            then '{name} is not an amount: ' || left("{name}", 30)"""
-        for name in NUMBERS
+        f"""when "{name}" is not null and (not is_number("{name}") or rounded({amount}) is null)
+            then '{name} is not a number: ' || left("{name}", 30)"""
+        for name, amount in AMOUNTS.items()
     ]
     tests += [
         f"""when moment("{name}") is null or written_day("{name}") is null then '{name} is not a time: ' || left("{name}", 30)"""
@@ -141,8 +154,7 @@ with priced as (
     select
         *,
         try_cast("SkuPriceDetails" as json) as details,
-        coalesce("SkuMeter", "x_SkuMeter") as meter_text,
-        regexp_extract(lower("ConsumedUnit"), '^([\d,]*) ?(k|m|thousand|million)? ?tokens?$', ['number', 'scale']) as unit
+        coalesce("SkuMeter", "x_SkuMeter") as meter_text
     from focus_rows
 ),
 named as (
@@ -150,11 +162,7 @@ named as (
         *,
         trim(lower(concat_ws(' ',
             coalesce(details ->> '$.x_TokenDirection', details ->> '$.TokenDirection'),
-            coalesce(details ->> '$.x_TokenCacheAction', details ->> '$.TokenCacheAction')))) as direction,
-        regexp_full_match(lower("ConsumedUnit"), '([\d,]*) ?(k|m|thousand|million)? ?tokens?') as in_tokens,
-        coalesce(try_cast(replace(unit.number, ',', '') as bigint), 1)
-            * case unit.scale when 'k' then 1000 when 'thousand' then 1000 when 'm' then 1000000 when 'million' then 1000000 else 1 end
-            as tokens_per_unit
+            coalesce(details ->> '$.x_TokenCacheAction', details ->> '$.TokenCacheAction')))) as direction
     from priced
 )
 select
@@ -183,9 +191,8 @@ select
     left("BillingPeriodStart", 7) as billing_period,
     written_day("BillingPeriodStart") as billing_period_start,
     (moment("BillingPeriodEnd") - interval 1 microsecond)::date + 1 as billing_period_end,
-    case when in_tokens then round_even("ConsumedQuantity"::decimal(38, 18) * tokens_per_unit::decimal(18, 0), 12)
-        else rounded("ConsumedQuantity") end as consumed_quantity,
-    case when in_tokens then 'Tokens' else "ConsumedUnit" end as consumed_unit,
+    rounded(scaled("ConsumedQuantity", coalesce(token_power("ConsumedUnit"), 0))) as consumed_quantity,
+    if(token_power("ConsumedUnit") is null, "ConsumedUnit", 'Tokens') as consumed_unit,
     rounded("ListCost") as list_cost,
     rounded("ContractedCost") as contracted_cost,
     rounded("EffectiveCost") as effective_cost,
