@@ -17,10 +17,10 @@ from pipelines.sources import SHAPES, Delivery
 from pipelines.sources.currency import CURRENCIES
 
 # is_number    plain or scientific notation; no separators, no NaN, no infinity
-# scaled       the number times a power of ten, as text in plain notation: nothing is lost (DuckDB's own reading of
-#              exponents drops digits of long numbers)
-# rounded      DECIMAL(38,12), half even
-# left_out     exact minus rounded, DECIMAL(38,30): exact to thirty decimals (eighteen from one hundred million on)
+# plain        the number times a power of ten in plain notation, still as text: nothing is lost (DuckDB's own reading of
+#              exponents drops digits of long numbers); what is no number stays as it is
+# rounded      of plain: DECIMAL(38,12), half even
+# left_out     of plain: exact minus rounded, DECIMAL(38,30): exact to thirty decimals (eighteen from one hundred million on)
 # moment       TIMESTAMP in UTC; NULL where the text is not one
 # written_day  the day as the vendor wrote it, whatever the zone
 MACROS = """
@@ -30,19 +30,18 @@ create or replace temp macro shifted(sign, digits, point) as sign || case
     when point > 60 then '1E60'
     when point <= 0 then '0.' || repeat('0', -point) || digits
     else rpad(left(digits, point), point::integer, '0') || '.' || substr(digits, point + 1) || '0' end;
-create or replace temp macro scaled(t, power) as case
-    when power = 0 and not regexp_matches(t, '[eE]') then t
+create or replace temp macro plain(t, power) as case
+    when not is_number(t) or (power = 0 and not regexp_matches(t, '[eE]')) then t
     else shifted(
         regexp_extract(t, '^-'),
         regexp_replace(regexp_extract(t, '^[^eE]*'), '[-+.]', '', 'g'),
         length(regexp_extract(t, '^[-+]?(\\d*)', 1))::integer + power
             + coalesce(try_cast(nullif(regexp_extract(t, '[eE](.*)$', 1), '') as integer), 0)) end;
-create or replace temp macro rounded(t) as coalesce(
-    round_even(try_cast(scaled(t, 0) as decimal(38, 30)), 12), round_even(try_cast(scaled(t, 0) as decimal(38, 18)), 12)
-)::decimal(38, 12);
+create or replace temp macro rounded(t) as
+    coalesce(round_even(try_cast(t as decimal(38, 30)), 12), round_even(try_cast(t as decimal(38, 18)), 12))::decimal(38, 12);
 create or replace temp macro left_out(t) as coalesce(
-    try_cast(scaled(t, 0) as decimal(38, 30)) - try_cast(rounded(t) as decimal(38, 30)),
-    (try_cast(scaled(t, 0) as decimal(38, 18)) - rounded(t))::decimal(38, 30));
+    try_cast(t as decimal(38, 30)) - try_cast(rounded(t) as decimal(38, 30)),
+    (try_cast(t as decimal(38, 18)) - rounded(t))::decimal(38, 30));
 create or replace temp macro moment(t) as try_cast(regexp_replace(t, ' UTC$', '') as timestamp);
 create or replace temp macro written_day(t) as try_cast(left(t, 10) as date);
 """

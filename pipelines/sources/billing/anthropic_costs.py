@@ -30,7 +30,8 @@ def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> Non
     """`parsed`, and `coverage` of every bucket's day; any bad result refuses the page set."""
     load_pages(con, delivery, _times)
     con.execute(
-        "create or replace temp table costs as select * exclude (fields), unnest(json_transform(fields, $fields)) from results",
+        "create or replace temp table costs as select * replace (plain(amount, -2) as amount)"
+        " from (select * exclude (fields), unnest(json_transform(fields, $fields)) from results)",
         {"fields": FIELDS},
     )
     refuse_first(con, PROBLEMS)
@@ -53,7 +54,7 @@ select
     place,
     case
         when amount is null then 'amount is missing'
-        when not is_number(amount) or rounded(scaled(amount, -2)) is null
+        when not is_number(amount) or rounded(amount) is null
             then 'amount is not an amount: ' || left(amount, 30)
         when currency is null then 'currency is missing'
         when upper(currency) not in (from currencies) then 'unknown currency: ' || left(currency, 10)
@@ -85,10 +86,10 @@ select
     date_trunc('month', day)::date as billing_period_start,
     (date_trunc('month', day) + interval 1 month)::date as billing_period_end,
     case when cost_type = 'tokens' then 'Tokens' end as consumed_unit,
-    rounded(scaled(amount, -2)) as effective_cost,
-    rounded(scaled(amount, -2)) as billed_cost,
+    rounded(amount) as effective_cost,
+    rounded(amount) as billed_cost,
     upper(currency) as billing_currency,
-    left_out(scaled(amount, -2)) as discarded_cost,
+    left_out(amount) as discarded_cost,
     record as source_row
 from costs
 order by record

@@ -24,8 +24,7 @@ OPTIONAL = (
     "ChargeFrequency", "SkuId", "SkuMeter", "x_SkuMeter", "SkuPriceDetails", "x_ModelId", "x_ServiceTier", "RegionId",
     "ResourceId", "CredentialId", "x_CredentialId", "ConsumedQuantity", "ConsumedUnit", "ListCost", "ContractedCost",
 )  # fmt: skip
-AMOUNTS = {name: f'"{name}"' for name in ("BilledCost", "EffectiveCost", "ListCost", "ContractedCost")}
-AMOUNTS["ConsumedQuantity"] = 'scaled("ConsumedQuantity", coalesce(token_power("ConsumedUnit"), 0))'
+NUMBERS = ("BilledCost", "EffectiveCost", "ListCost", "ContractedCost", "ConsumedQuantity")
 CATEGORIES = ("Usage", "Purchase", "Tax", "Credit", "Adjustment")
 
 METERS = {  # the bill's name of a meter, in lower case -> ours
@@ -72,6 +71,9 @@ def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> Non
     else:
         found = load_csv(con, delivery, "focus_rows", REQUIRED, OPTIONAL, nothing=("", "NULL"))
         _check_seller(delivery, found)
+    power = {"ConsumedQuantity": 'coalesce(token_power("ConsumedUnit"), 0)'}  # tokens, one by one
+    numbers = ", ".join(f'plain("{name}", {power.get(name, 0)}) as "{name}"' for name in NUMBERS)
+    con.execute(f"create or replace temp table focus_lines as select * replace ({numbers}) from focus_rows")
     _check(con, delivery, getattr(source, "billing_account_id", None))
     names = {"meter_names": list(METERS), "meters": list(METERS.values())}
     create_parsed(
@@ -123,9 +125,9 @@ def _check(con: duckdb.DuckDBPyConnection, delivery: Delivery, account: str | No
     """Refuses the file for its first bad record."""
     tests = [f"""when "{name}" is null then '{name} is empty'""" for name in REQUIRED]
     tests += [
-        f"""when "{name}" is not null and (not is_number("{name}") or rounded({amount}) is null)
+        f"""when "{name}" is not null and (not is_number("{name}") or rounded("{name}") is null)
             then '{name} is not a number: ' || left("{name}", 30)"""
-        for name, amount in AMOUNTS.items()
+        for name in NUMBERS
     ]
     tests += [
         f"""when moment("{name}") is null or written_day("{name}") is null then '{name} is not a time: ' || left("{name}", 30)"""
@@ -139,7 +141,7 @@ def _check(con: duckdb.DuckDBPyConnection, delivery: Delivery, account: str | No
         'when "BillingAccountId" <> $account then \'another billing account than sources.yaml names: \' || left("BillingAccountId", 40)',
     ]
     bad = con.execute(
-        f"select record, case {' '.join(tests)} end as problem from focus_rows where problem is not null order by record limit 1",
+        f"select record, case {' '.join(tests)} end as problem from focus_lines where problem is not null order by record limit 1",
         {"categories": list(CATEGORIES), "account": account},
     ).fetchall()
     if bad:
@@ -155,7 +157,7 @@ with priced as (
         *,
         try_cast("SkuPriceDetails" as json) as details,
         coalesce("SkuMeter", "x_SkuMeter") as meter_text
-    from focus_rows
+    from focus_lines
 ),
 named as (
     select
@@ -191,7 +193,7 @@ select
     left("BillingPeriodStart", 7) as billing_period,
     written_day("BillingPeriodStart") as billing_period_start,
     (moment("BillingPeriodEnd") - interval 1 microsecond)::date + 1 as billing_period_end,
-    rounded(scaled("ConsumedQuantity", coalesce(token_power("ConsumedUnit"), 0))) as consumed_quantity,
+    rounded("ConsumedQuantity") as consumed_quantity,
     if(token_power("ConsumedUnit") is null, "ConsumedUnit", 'Tokens') as consumed_unit,
     rounded("ListCost") as list_cost,
     rounded("ContractedCost") as contracted_cost,

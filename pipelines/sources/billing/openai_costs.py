@@ -38,7 +38,10 @@ def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> Non
     """`parsed`, and `coverage` of every bucket's day; any bad result refuses the page set."""
     load_pages(con, delivery, _times)
     con.execute(
-        "create or replace temp table costs as select * exclude (fields), unnest(json_transform(fields, $fields)) from results",
+        "create or replace temp table costs as select * exclude (amount) replace"
+        " (plain(quantity, if(quantity_unit = '1000_tokens', 3, 0)) as quantity),"
+        " plain(amount.value, 0) as amount, amount.currency as currency"
+        " from (select * exclude (fields), unnest(json_transform(fields, $fields)) from results)",
         {"fields": FIELDS},
     )
     refuse_first(con, PROBLEMS)
@@ -56,12 +59,12 @@ PROBLEMS = """
 select
     place,
     case
-        when amount.value is null then 'amount.value is missing'
-        when not is_number(amount.value) or rounded(amount.value) is null
-            then 'amount.value is not an amount: ' || left(amount.value, 30)
-        when amount.currency is null then 'amount.currency is missing'
-        when upper(amount.currency) not in (from currencies) then 'unknown currency: ' || left(amount.currency, 10)
-        when quantity is not null and (not is_number(quantity) or rounded(scaled(quantity, 3)) is null)
+        when amount is null then 'amount.value is missing'
+        when not is_number(amount) or rounded(amount) is null
+            then 'amount.value is not an amount: ' || left(amount, 30)
+        when currency is null then 'amount.currency is missing'
+        when upper(currency) not in (from currencies) then 'unknown currency: ' || left(currency, 10)
+        when quantity is not null and (not is_number(quantity) or rounded(quantity) is null)
             then 'quantity is not a number: ' || left(quantity, 30)
     end as problem
 from costs
@@ -104,12 +107,12 @@ select
     strftime(day, '%Y-%m') as billing_period,
     date_trunc('month', day)::date as billing_period_start,
     (date_trunc('month', day) + interval 1 month)::date as billing_period_end,
-    rounded(case quantity_unit when '1000_tokens' then scaled(quantity, 3) else quantity end) as consumed_quantity,
+    rounded(quantity) as consumed_quantity,
     case when in_tokens then 'Tokens' else quantity_unit end as consumed_unit,
-    rounded(amount.value) as effective_cost,
-    rounded(amount.value) as billed_cost,
-    upper(amount.currency) as billing_currency,
-    left_out(amount.value) as discarded_cost,
+    rounded(amount) as effective_cost,
+    rounded(amount) as billed_cost,
+    upper(currency) as billing_currency,
+    left_out(amount) as discarded_cost,
     record as source_row
 from named
 order by record
