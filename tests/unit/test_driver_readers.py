@@ -1,0 +1,116 @@
+"""Drivers and exchange rates kept by hand: exact weights, keys as JSON, and a bad row refuses the file by its record."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.errors import Refused
+from pipelines.sample.arrivals import SEAT_DRIVER
+from pipelines.sample.writers import drivers
+from pipelines.sources import SHAPES, Delivery, Format
+from pipelines.sources.drivers import drivers_csv, fx_csv
+
+
+def read(format_: Format, path: Path) -> list[tuple[Any, ...]]:
+    with duckdb.connect() as con:
+        format_.read(con, Delivery("id", format_.kind, "finance", (path,), 0, 0), SimpleNamespace(name="finance"))
+        types = dict(con.execute("select column_name, column_type from (describe parsed)").fetchall())
+        assert types == {**SHAPES[format_.kind], "source_row": "BIGINT", "reject": "VARCHAR"}
+        return con.execute("select * exclude (reject) from parsed where reject is null order by source_row").fetchall()
+
+
+def refusal(format_: Format, path: Path, text: str) -> str:
+    path.write_text(text)
+    with pytest.raises(Refused) as error:
+        read(format_, path)
+    return str(error.value)
+
+
+def test_drivers_of_the_sample_are_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "seats.csv.gz"
+    path.write_bytes(gzip.compress(drivers.write(SEAT_DRIVER)))
+    rows = read(drivers_csv.FORMAT, path)
+    assert {row[3]: row[4] for row in rows} == SEAT_DRIVER["seats"]
+    assert {row[:3] for row in rows} == {("seats", None, "{}")}
+
+
+def test_dates_keys_and_a_driver_named_by_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "heads.csv"
+    path.write_text("\ufeffTarget,weight,usage_date,site,Team\r\nsearch,1.50,2026-09-01,,x\r\n\r\nrag,0,,Cork,\r\n")
+    assert read(drivers_csv.FORMAT, path) == [
+        ("heads", date(2026, 9, 1), '{"team": "x"}', "search", Decimal("1.5"), 1),
+        ("heads", None, '{"site": "Cork"}', "rag", Decimal(0), 2),
+    ]
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.decimals(0, 10**25, allow_nan=False, places=12), min_size=1, max_size=30))
+def test_weights_are_exact(tmp_path_factory: pytest.TempPathFactory, weights: list[Decimal]) -> None:
+    path = tmp_path_factory.mktemp("weights") / "w.csv"
+    path.write_text("target,weight\n" + "".join(f"t{n},{weight:f}\n" for n, weight in enumerate(weights)))
+    assert [row[4] for row in read(drivers_csv.FORMAT, path)] == weights
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("target,weight\na,1\nb,-1\n", "seats.csv record 2: weight is not a number"),
+        ("target,weight\na,1e3\n", "weight is not a number"),
+        ("target,weight\na,0.0000000000001\n", "weight is not a number"),
+        ("target,weight\na,\n", "weight is not a number"),
+        ("target,weight\n,1\n", "record 1: target is blank"),
+        ("target,weight\na,1\na,2\n", "record 2: the same driver, date, keys and target as record 1"),
+        ("target,weight,usage_date\na,1,01/09/2026\n", "usage_date is not a day"),
+        ("target,weight\na,1,2\n", "record 1: 3 values under 2 columns"),
+        ("target;weight\na;1\n", "column target is missing"),
+        ("target,weight,cost centre\na,1,x\n", "a key column is named 'cost centre'"),
+        ("target,weight,Weight\na,1,1\n", "a column name appears twice"),
+        ("", "column target is missing"),
+    ],
+)
+def test_a_bad_driver_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    found = refusal(drivers_csv.FORMAT, tmp_path / "seats.csv", text)
+    assert words in found and "\n" not in found
+
+
+def test_exchange_rates(tmp_path: Path) -> None:
+    path = tmp_path / "rates.csv"
+    path.write_text("period,currency,rate,rate_source\n2026-09,eur,1.1734,ECB 30 Sep\n2026-10,EUR,1.2,ECB\n")
+    assert read(fx_csv.FORMAT, path) == [
+        ("2026-09", "EUR", Decimal("1.1734"), "ECB 30 Sep", 1),
+        ("2026-10", "EUR", Decimal("1.2"), "ECB", 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("2026-13,EUR,1,x", "period is not a month"),
+        ("2026-09,EURO,1,x", "unknown currency: EURO"),
+        ("2026-09,EUR,0,x", "rate is not a number above 0"),
+        ("2026-09,EUR,1.1.1,x", "rate is not a number above 0"),
+        ("2026-09,EUR,1,", "rate_source is blank"),
+        ("2026-08,USD,2,x", "a second rate for USD in 2026-08, after record 1"),
+    ],
+)
+def test_a_bad_rate_is_refused(tmp_path: Path, row: str, words: str) -> None:
+    text = f"period,currency,rate,rate_source\n2026-08,USD,1,x\n{row}\n"
+    found = refusal(fx_csv.FORMAT, tmp_path / "rates.csv", text)
+    assert found.startswith("fx/finance/rates.csv record 2: ") and words in found
+
+
+def test_keys_are_json_of_texts(tmp_path: Path) -> None:
+    path = tmp_path / "d.csv"
+    path.write_text('driver,target,weight,model\nd,t,1,"gpt ""5"", é"\n', encoding="utf-8")
+    assert json.loads(read(drivers_csv.FORMAT, path)[0][2]) == {"model": 'gpt "5", é'}
