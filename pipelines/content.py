@@ -1,0 +1,142 @@
+"""One pass over the bytes of a landed file, before any engine reads it: hashes, counts, and reasons to refuse it.
+
+DuckDB does not check the CRC of gzip and does not say where a bad line stands; this module does both.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from pipelines.errors import Refused
+
+CHUNK = 1 << 20
+MAX_LINE = 16 << 20  # bytes
+MAX_CONTENT = 20 << 30  # bytes after decompression
+MAX_RATIO, RATIO_FROM = 200, 64 << 20  # a ratio is judged after so many bytes
+BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True)
+class Content:
+    """What one file holds. `lines` and `blank` are 0 for Parquet."""
+
+    file_sha256: str  # of the bytes as landed
+    sha256: str  # of the decompressed content
+    lines: int
+    blank: int
+    bom: bool
+
+
+def inspect(path: Path, place: str) -> Content:
+    """Read the whole file once. Refused: empty, damaged or oversized files, and text that is not text."""
+    if path.stat().st_size == 0:
+        raise Refused("the file is empty", place, "deliver it again, whole, or remove it")
+    if path.name.endswith(".parquet"):
+        digest = _digest(path)
+        return Content(digest, digest, 0, 0, False)
+    with open(path, "rb") as raw:
+        hashed = _Hashing(raw)
+        packed = path.name.endswith(".gz")
+        content = hashlib.sha256()
+        lines = blank = size = 0
+        bom = False
+        tail = b""
+        try:
+            for chunk in _chunks(gzip.GzipFile(fileobj=hashed, mode="rb") if packed else hashed):  # type: ignore[call-overload]
+                bom = bom or (size == 0 and chunk.startswith(BOM))
+                size += len(chunk)
+                content.update(chunk)
+                _judge(chunk, size, hashed.size if packed else size, place)
+                parts = (tail + chunk).split(b"\n")
+                tail = parts.pop()
+                lines += len(parts)
+                blank += sum(1 for line in parts if not line or line.isspace())
+                if len(tail) > MAX_LINE or any(len(line) > MAX_LINE for line in parts):
+                    raise Refused(f"a line longer than {MAX_LINE >> 20} MB", place, "deliver one record per line")
+        except (EOFError, gzip.BadGzipFile, zlib.error):
+            raise Refused("the gzip file is cut off or damaged", place, "deliver it again, whole") from None
+    if tail:
+        lines += 1
+        blank += tail.isspace()
+    return Content(hashed.digest.hexdigest(), content.hexdigest(), lines, blank, bom)
+
+
+def _judge(chunk: bytes, size: int, packed_size: int, place: str) -> None:
+    if b"\0" in chunk:
+        raise Refused("NUL bytes: not UTF-8 text", place, "export the file as UTF-8")
+    if size > MAX_CONTENT:
+        raise Refused(f"more than {MAX_CONTENT >> 30} GB of content", place, "deliver it in smaller files")
+    if size > RATIO_FROM and size > packed_size * MAX_RATIO:
+        raise Refused(f"expands more than {MAX_RATIO} times", place, "deliver it uncompressed if it is genuine")
+
+
+@dataclass(frozen=True)
+class Line:
+    """Where a physical line stands in the decompressed content, and the hash of its bytes without the line end."""
+
+    number: int
+    offset: int
+    length: int
+    sha256: str
+
+
+def locate(path: Path, numbers: set[int]) -> dict[int, Line]:
+    """The wanted physical lines (from 1) of a text file that `inspect` accepted."""
+    found: dict[int, Line] = {}
+    offset = 0
+    with open_content(path) as lines:
+        for number, line in enumerate(lines, 1):
+            if number in numbers:
+                bare = line.rstrip(b"\r\n")
+                found[number] = Line(number, offset, len(bare), hashlib.sha256(bare).hexdigest())
+            offset += len(line)
+    return found
+
+
+def blank_lines(path: Path) -> list[int]:
+    """Numbers of the physical lines that hold nothing but white space."""
+    with open_content(path) as lines:
+        return [number for number, line in enumerate(lines, 1) if line.isspace()]
+
+
+def without_bom(path: Path, folder: Path) -> Path:
+    """A copy of the content without its byte order mark, under the same name less `.gz`, for engines that stumble on it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    copy = folder / path.name.removesuffix(".gz")
+    with open_content(path) as source, open(copy, "wb") as target:
+        source.read(len(BOM))
+        for chunk in _chunks(source):
+            target.write(chunk)
+    return copy
+
+
+def open_content(path: Path) -> IO[bytes]:
+    return gzip.open(path, "rb") if path.name.endswith(".gz") else open(path, "rb")  # type: ignore[return-value]
+
+
+def _chunks(handle: Any) -> Iterator[bytes]:
+    return iter(lambda: handle.read(CHUNK), b"")
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+class _Hashing:
+    """A file that hashes and counts what is read from it."""
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        self.raw, self.digest, self.size = raw, hashlib.sha256(), 0
+
+    def read(self, count: int = -1) -> bytes:
+        data = self.raw.read(count)
+        self.digest.update(data)
+        self.size += len(data)
+        return data

@@ -1,0 +1,132 @@
+"""Which of several rows about one event counts, whatever the order in which they arrived.
+
+Gateway events of one (source, event_id): the greatest event_version wins, then the greatest payload hash; equal payloads
+differ in nothing, so the first arrival is kept. GPU intervals: the newest delivery wins, then its last row.
+`event_losers` holds the others with what they were: duplicate (the same payload as the winner), superseded (an older
+version or delivery), conflict (the same version with another payload).
+"""
+
+from __future__ import annotations
+
+import duckdb
+
+from pipelines.home import Home
+from pipelines.sources import GPU_USAGE
+from pipelines.warehouse import transaction
+
+BUCKET = 1_000_000  # ids compared at once: bounds memory whatever the month
+
+# kind -> (select list over the lake, order of preference, condition of "superseded")
+_KINDS = {
+    "gateway": (
+        "usage_date, event_version as version, payload_hash as payload",
+        "version desc, payload desc, seq, source_row",
+        "version <> best_version",
+    ),
+    "gpu": (
+        "interval_start::date as usage_date, '' as version,"
+        f" md5(to_json([{', '.join(f'{name}::varchar' for name in GPU_USAGE)}])::varchar) as payload",
+        "seq desc, source_row desc",
+        "true",
+    ),
+}
+
+
+def compare(con: duckdb.DuckDBPyConnection, home: Home, kind: str, source: str) -> None:
+    """Compare the deliveries that were not compared yet (`inserted` is NULL) with all others of the source."""
+    select, order, superseded = _KINDS[kind]
+    rows = con.execute(
+        "select lake_file, inserted is null from source_files where kind = ? and source = ? and state = 'landed' and good > 0",
+        [kind, source],
+    ).fetchall()
+    files = sorted(str(home.lake / file) for file, _ in rows)
+    new = sorted(str(home.lake / file) for file, is_new in rows if is_new)
+    old = sorted(set(files) - set(new))
+    con.execute(
+        "create or replace temp table losers(source varchar, event_id varchar, delivery_id varchar, source_row bigint,"
+        " usage_date date, outcome varchar)"
+    )
+    con.execute("create or replace temp table compared(event_id varchar)")
+    buckets = _suspects(con, new, old) if new else 0
+    for bucket in range(buckets):
+        con.execute(
+            f"""
+            create or replace temp table contenders as
+            with landed as (
+                select event_id, delivery_id, source_row, {select}
+                from read_parquet($files, union_by_name = true)
+                where hash(event_id) in (select h from suspects where bucket = $bucket)
+            )
+            select l.*, f.seq
+            from landed l
+            join (select distinct delivery_id, seq from source_files where kind = $kind and state = 'landed') f
+                on f.delivery_id = l.delivery_id
+            """,
+            {"files": files, "bucket": bucket, "kind": kind},
+        )
+        con.execute("insert into compared select distinct event_id from contenders")
+        con.execute(
+            f"""
+            insert into losers
+            with ranked as (
+                select *,
+                    row_number() over preference as place,
+                    first_value(version) over preference as best_version,
+                    first_value(payload) over preference as best_payload
+                from contenders
+                window preference as (partition by event_id order by {order})
+            )
+            select
+                $source, event_id, delivery_id, source_row, usage_date,
+                case when payload = best_payload then 'duplicate' when {superseded} then 'superseded' else 'conflict' end
+            from ranked
+            where place > 1
+            """,
+            {"source": source},
+        )
+    with transaction(con):
+        con.execute("delete from event_losers where source = ? and event_id in (from compared)", [source])
+        con.execute("insert into event_losers from losers")
+        _count(con, kind, source)
+    for table in ("suspects", "contenders", "losers", "compared"):
+        con.execute(f"drop table if exists temp.{table}")
+
+
+def _suspects(con: duckdb.DuckDBPyConnection, new: list[str], old: list[str]) -> int:
+    """Temp table `suspects(h, bucket)`: hashes of ids that a new delivery has and that stand anywhere twice."""
+    con.execute("create or replace temp table new_ids as select hash(event_id) as h from read_parquet(?)", [new])
+    again = "select h from new_ids group by h having count(*) > 1"
+    if old:
+        again += " union select hash(event_id) from read_parquet($old) where hash(event_id) in (from new_ids)"
+    con.execute(f"create or replace temp table twice as {again}", {"old": old} if old else {})
+    (count,) = con.execute("select count(*) from twice").fetchall()[0]
+    buckets = -(-count // BUCKET)
+    con.execute(
+        "create or replace temp table suspects as select h, (h % $buckets::ubigint)::bigint as bucket from twice",
+        {"buckets": max(buckets, 1)},
+    )
+    con.execute("drop table new_ids; drop table twice")
+    return buckets
+
+
+def _count(con: duckdb.DuckDBPyConnection, kind: str, source: str) -> None:
+    """good = inserted + duplicate + superseded + conflict of every landed file of the source, as it stands now."""
+    con.execute(
+        """
+        update source_files f
+        set duplicate = c.duplicate, superseded = c.superseded, conflict = c.conflict,
+            inserted = f.good - c.duplicate - c.superseded - c.conflict
+        from (
+            select
+                s.delivery_id,
+                count(*) filter (x.outcome = 'duplicate') as duplicate,
+                count(*) filter (x.outcome = 'superseded') as superseded,
+                count(*) filter (x.outcome = 'conflict') as conflict
+            from (select distinct delivery_id from source_files where kind = $kind and source = $source and state = 'landed') s
+            left join event_losers x on x.delivery_id = s.delivery_id
+            group by all
+        ) c
+        where c.delivery_id = f.delivery_id and f.state = 'landed'
+        """,
+        {"kind": kind, "source": source},
+    )

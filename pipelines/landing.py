@@ -1,0 +1,509 @@
+"""LAND: everything new under data/landing, each delivery once and in one transaction.
+
+A delivery is one file, or one set of pages. First every new or changed file is read byte by byte (content.py), then the
+order of arrival goes into the books, then each delivery is read by its format into one Parquet file of the lake; its
+rows in the bookkeeping say that it counts. A kill in between leaves at most a lake file without a row, which the next
+run removes. What is refused is said every night until the file changes or goes; it stops nothing else.
+
+States of source_files: landed; page (a further file of a landed page set); same_content (landed already, from another
+path); waiting (a page set whose last page is missing); refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from pipelines import duplicates
+from pipelines.books import Arrivals
+from pipelines.content import Content, inspect, locate, open_content, without_bom
+from pipelines.errors import Refused
+from pipelines.home import Home
+from pipelines.sources import SHAPES, Delivery, Format, registry
+from pipelines.warehouse import sync, transaction, write_parquet
+
+KINDS = {"gateway": "gateways", "billing": "billing", "gpu": "gpu", "drivers": "drivers", "fx": "fx"}  # folder -> key of sources.yaml
+TEMPORARY = (".tmp", ".part", ".partial", ".crdownload", "~")
+# What sources.yaml says of a source after reading: a change of it does not mean that files are read again.
+NOT_READ = {"accounts", "serving", "activities", "scope", "legal_entity", "final_after_days", "serving_namespaces", "record",
+            "provider", "vector_index_id"}  # fmt: skip
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class LandingReport:
+    """What one run of landing did."""
+
+    refused: list[Refused] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
+    new: int = 0  # deliveries landed now
+    lines: int = 0
+    good: int = 0
+    rejected: int = 0
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of a source as it stands in landing."""
+
+    kind: str
+    source: str
+    path: Path
+    name: str  # below data/landing
+    bytes: int
+    modified_ns: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """A delivery that was read byte by byte, and how its rows are to be read."""
+
+    files: tuple[File, ...]
+    contents: tuple[Content, ...]
+    entry: Any  # of sources.yaml
+    format: Format
+    reader: str
+
+    @property
+    def kind(self) -> str:
+        return self.files[0].kind
+
+    @property
+    def source(self) -> str:
+        return self.files[0].source
+
+    @property
+    def delivery_id(self) -> str:
+        parts = [self.kind, self.source, *sorted(content.sha256 for content in self.contents)]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def prepare(con: duckdb.DuckDBPyConnection) -> None:
+    """The bookkeeping of landing, where it is missing."""
+    con.execute(
+        """
+        create table if not exists source_files(
+            kind varchar, source varchar, path varchar, delivery_id varchar, format varchar, state varchar, reason varchar,
+            file_sha256 varchar, bytes bigint, modified_ns bigint, lines bigint, blank bigint, good bigint, rejected bigint,
+            inserted bigint, duplicate bigint, superseded bigint, conflict bigint, first_day date, last_day date,
+            seq bigint, night date, reader varchar, lake_file varchar, discarded_cost decimal(38, 30));
+        create table if not exists quarantine(
+            kind varchar, source varchar, path varchar, delivery_id varchar, source_row bigint, byte_offset bigint,
+            byte_length bigint, line_sha256 varchar, reason varchar);
+        create table if not exists delivery_days(delivery_id varchar, kind varchar, source varchar, usage_date date, rows bigint);
+        create table if not exists bill_coverage(
+            delivery_id varchar, source varchar, billing_account_id varchar, billing_period varchar, usage_date date);
+        create table if not exists event_losers(
+            source varchar, event_id varchar, delivery_id varchar, source_row bigint, usage_date date, outcome varchar);
+        """
+    )
+
+
+def land(con: duckdb.DuckDBPyConnection, home: Home, sources: Any, night: date, arrivals: Arrivals, say: Say) -> LandingReport:
+    """Land what is new. `sources` is the parsed sources.yaml: lists of entries with `name` and `format` per kind."""
+    prepare(con)
+    _remove_orphans(con, home)
+    report = LandingReport()
+    problems: list[dict[str, Any]] = []
+    for found in _arrive(con, home, sources, arrivals, problems):
+        place = found.files[0].name
+        try:
+            _land_one(con, home, found, arrivals.known[found.delivery_id], report)
+            say(f"landed {place}")
+        except Refused as refused:
+            problems.append(_problem("refused", str(refused), found.files[0], found.delivery_id, found.format.name))
+    for kind in ("gateway", "gpu"):
+        pending = con.execute(
+            "select distinct source from source_files where kind = ? and state = 'landed' and inserted is null order by 1", [kind]
+        ).fetchall()
+        for (source,) in pending:
+            duplicates.compare(con, home, kind, source)
+    _remember(con, problems)
+    for problem in sorted(problems, key=lambda row: row["path"]):
+        if problem["state"] == "refused":
+            report.refused.append(Refused(problem["reason"]))
+        else:
+            report.waiting.append(f"{problem['path']}: {problem['reason']}")
+            say(f"waiting {problem['path']}: {problem['reason']}")
+    return report
+
+
+# --- what is there -----------------------------------------------------------------------------------------------
+
+
+def _arrive(
+    con: duckdb.DuckDBPyConnection, home: Home, sources: Any, arrivals: Arrivals, problems: list[dict[str, Any]]
+) -> list[Found]:
+    """The deliveries to read now, in order of their paths and known to the books; others only leave their rows."""
+    entries = {(kind, entry.name): entry for kind, key in KINDS.items() for entry in getattr(sources, key, None) or []}
+    known = con.execute("select path, bytes, modified_ns, reader, delivery_id, state from source_files where state in ('landed', 'page', 'same_content')").fetchall()
+    unchanged = {row[:4] for row in known}
+    landed = {row[4]: (row[3], row[0]) for row in known if row[5] == "landed"}  # delivery -> reader, path
+    new: dict[str, Found] = {}
+    for found in _find(home, entries, unchanged, problems):
+        delivery = found.delivery_id
+        if delivery in new or landed.get(delivery, ("", ""))[0] == found.reader:
+            first = new[delivery].files[0].name if delivery in new else landed[delivery][1]
+            _seen_again(con, found, first)
+        else:
+            new[delivery] = found
+    arrivals.record((d, found.kind, found.source, found.files[0].name) for d, found in new.items())
+    return list(new.values())
+
+
+def _find(
+    home: Home, entries: dict[tuple[str, str], Any], unchanged: set[tuple[Any, ...]], problems: list[dict[str, Any]]
+) -> Iterator[Found]:
+    """New or changed deliveries, with their bytes read; what cannot be one is added to `problems`."""
+    groups: dict[tuple[str, str], list[File]] = {}
+    for file in _walk(home, problems):
+        groups.setdefault((file.kind, file.source), []).append(file)
+    for (kind, source), files in groups.items():
+        entry = entries.get((kind, source))
+        if entry is None:
+            place = File(kind, source, home.landing / kind / source, f"{kind}/{source}", 0, 0)
+            fix = f"add it to sources.yaml under {KINDS[kind]}: (- name: {source}), or remove the folder"
+            problems.append(_problem("refused", str(Refused("no such source", f"{kind}/{source}", fix)), place))
+            continue
+        try:
+            format_ = registry.find(entry.format)
+        except Refused as refused:
+            problems.append(_problem("refused", str(refused), files[0]))
+            continue
+        reader = _reader(format_, entry)
+        batches = _folders(files) if format_.pages else [[file] for file in files]
+        for batch in batches:
+            if all((file.name, file.bytes, file.modified_ns, reader) in unchanged for file in batch):
+                continue
+            contents: list[tuple[File, Content]] = []
+            for file in batch:
+                try:
+                    contents.append((file, _inspect(file, format_)))
+                except Refused as refused:
+                    problems.append(_problem("refused", str(refused), file, format_=format_.name))
+            for pages in _page_sets(contents, problems) if format_.pages else [contents] if contents else []:
+                yield Found(tuple(f for f, _ in pages), tuple(c for _, c in pages), entry, format_, reader)
+
+
+def _walk(home: Home, problems: list[dict[str, Any]]) -> Iterator[File]:
+    """Files of landing in order of their paths. Hidden and temporary ones are left alone; links are refused."""
+    for folder, folders, names in os.walk(home.landing):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted([*names, *(f for f in folders if os.path.islink(os.path.join(folder, f)))]):
+            path = Path(folder, name)
+            if name.startswith(".") or name.endswith(TEMPORARY):
+                continue
+            relative = path.relative_to(home.landing)
+            if path.is_symlink():
+                file = File(relative.parts[0], "", path, str(relative), 0, 0)
+                problems.append(_problem("refused", str(Refused("a link", str(relative), "put the file itself here")), file))
+                continue
+            stat = path.stat()
+            parts = relative.parts
+            file = File(parts[0], parts[1] if len(parts) > 2 else "", path, str(relative), stat.st_size, stat.st_mtime_ns)
+            if file.kind not in KINDS or not file.source:
+                fix = f"move it to data/landing/<kind>/<source>/ (kinds: {', '.join(KINDS)}; sources: as in sources.yaml)"
+                problems.append(_problem("refused", str(Refused("does not belong here", str(relative), fix)), file))
+                continue
+            yield file
+
+
+def _folders(files: list[File]) -> list[list[File]]:
+    folders: dict[Path, list[File]] = {}
+    for file in files:
+        folders.setdefault(file.path.parent, []).append(file)
+    return [sorted(batch, key=lambda file: _natural(file.name)) for batch in folders.values()]
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """page-2 before page-10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def _page_sets(contents: list[tuple[File, Content]], problems: list[dict[str, Any]]) -> Iterator[list[tuple[File, Content]]]:
+    """Pages of one folder in order of their names; a set ends with the page that says that nothing follows."""
+    pages: list[tuple[File, Content]] = []
+    for file, content in contents:
+        pages.append((file, content))
+        if not _has_more(file.path):
+            yield pages
+            pages = []
+    if pages:
+        problems.append(_problem("waiting", f"{pages[-1][0].name} says that more pages follow, and they are not here yet", pages[0][0]))
+
+
+def _has_more(path: Path) -> bool:
+    """Whether a page says that another follows; what is no page is left to its reader."""
+    try:
+        with open_content(path) as handle:
+            page = json.loads(handle.read().decode("utf-8-sig"))
+        return bool(isinstance(page, dict) and page.get("has_more"))
+    except ValueError:
+        return False
+
+
+def _inspect(file: File, format_: Format) -> Content:
+    if not file.name.endswith(format_.suffixes):
+        raise Refused(f"not a file of format {format_.name}", file.name, f"deliver {' or '.join(format_.suffixes)}")
+    content = inspect(file.path, file.name)
+    stat = file.path.stat()
+    if (stat.st_size, stat.st_mtime_ns) != (file.bytes, file.modified_ns):
+        raise Refused("the file is still being written", file.name, "write under a hidden name, then rename it")
+    return content
+
+
+def _reader(format_: Format, entry: Any) -> str:
+    """A digest of what decides how a file is read: the reader's code, and what sources.yaml says about reading."""
+    fields = entry.model_dump(mode="json") if hasattr(entry, "model_dump") else dict(vars(entry))
+    said = {key: value for key, value in fields.items() if key not in NOT_READ}
+    return hashlib.sha256((_code(format_) + json.dumps(said, sort_keys=True, default=str)).encode()).hexdigest()[:8]
+
+
+@cache
+def _code(format_: Format) -> str:
+    module = Path(format_.read.__code__.co_filename)
+    shared = Path(registry.__file__).parent
+    files = {module, *module.parent.glob("*.py"), shared / "__init__.py", shared / "reading.py"}
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()
+
+
+# --- one delivery ------------------------------------------------------------------------------------------------
+
+
+def _land_one(con: duckdb.DuckDBPyConnection, home: Home, found: Found, arrived: tuple[int, date], report: LandingReport) -> None:
+    """Read one delivery; its Parquet file is on disk before its rows say that it counts."""
+    kind, source, delivery_id = found.kind, found.source, found.delivery_id
+    first = found.files[0]
+    _read(con, home, found)
+    line_records = found.format.line_records or getattr(found.entry, "file", None) == "jsonl"
+    counts = _counts(con, found, line_records)
+    quarantined = _quarantined(con, found, line_records)
+    lake_file = f"landed/{kind}/{delivery_id[:16]}-{found.reader}.parquet"
+    write_parquet(con, _lake_select(kind), home.lake / lake_file, {"source": source, "delivery_id": delivery_id, "source_file": first.name})
+    with transaction(con):
+        _forget(con, kind, source, delivery_id)
+        days = _days(con, kind, source, delivery_id, arrived[1])
+        row = {
+            **_file_row(first, found, found.contents[0], "landed"),
+            **counts,
+            "first_day": days[0],
+            "last_day": days[1],
+            "seq": arrived[0],
+            "night": arrived[1],
+            "lake_file": lake_file,
+            "inserted": None if kind in ("gateway", "gpu") and counts["good"] else counts["good"],
+            "duplicate": 0,
+            "superseded": 0,
+            "conflict": 0,
+            "discarded_cost": _discarded(con) if kind == "billing" else None,
+        }
+        pages = [
+            {**_file_row(file, found, content, "page"), "reason": f"continues {first.name}"}
+            for file, content in zip(found.files[1:], found.contents[1:], strict=True)
+        ]
+        _insert(con, "source_files", [row, *pages])
+        _insert(con, "quarantine", quarantined)
+    con.execute("drop table if exists temp.parsed; drop table if exists temp.coverage")
+    report.new += 1
+    report.lines += counts["lines"]
+    report.good += counts["good"]
+    report.rejected += counts["rejected"]
+
+
+def _read(con: duckdb.DuckDBPyConnection, home: Home, found: Found) -> None:
+    """Temp table `parsed` (and `coverage`); whatever the engine says becomes one line without any of the content."""
+    paths = tuple(file.path for file in found.files)
+    copies = home.scratch / "without-bom"
+    if found.kind == "gateway" and found.contents[0].bom:
+        paths = (without_bom(paths[0], copies),)
+    lines, blank = (sum(getattr(content, name) for content in found.contents) for name in ("lines", "blank"))
+    con.execute("drop table if exists temp.parsed; drop table if exists temp.coverage")
+    try:
+        found.format.read(con, Delivery(found.delivery_id, found.kind, found.source, paths, lines, blank), found.entry)
+    except (duckdb.OutOfMemoryException, duckdb.FatalException, duckdb.InterruptException):
+        raise
+    except (duckdb.Error, UnicodeDecodeError) as error:
+        what = f"cannot be read as {found.format.name} ({type(error).__name__})"
+        raise Refused(what, found.files[0].name, "deliver the file again, whole") from None
+    finally:
+        if copies.exists():
+            for path in copies.iterdir():
+                path.unlink()
+
+
+def _counts(con: duckdb.DuckDBPyConnection, found: Found, line_records: bool) -> dict[str, int]:
+    """lines = blank + good + rejected: proven against the bytes where a record is a line, else lines are records."""
+    good, rejected = con.execute("select count(*) filter (reject is null), count(*) filter (reject is not null) from parsed").fetchall()[0]
+    if not line_records:
+        return {"lines": good + rejected, "blank": 0, "good": good, "rejected": rejected}
+    lines, blank = (sum(getattr(content, name) for content in found.contents) for name in ("lines", "blank"))
+    if lines != blank + good + rejected:
+        what = f"{lines} lines, {blank} of them blank, but {good + rejected} records"
+        raise Refused(what, found.files[0].name, "deliver one record per line")
+    return {"lines": lines, "blank": blank, "good": good, "rejected": rejected}
+
+
+def _quarantined(con: duckdb.DuckDBPyConnection, found: Found, line_records: bool) -> list[dict[str, Any]]:
+    """Coordinates and reason of every rejected row, never its text."""
+    rejected = con.execute("select source_row, reject from parsed where reject is not null order by source_row").fetchall()
+    first, content = found.files[0], found.contents[0]
+    (records,) = con.execute("select count(*) from parsed").fetchall()[0]
+    header = 0 if line_records else 1
+    lines = {}
+    if rejected and len(found.files) == 1 and (line_records or content.lines == records + header):
+        lines = locate(first.path, {row + header for row, _ in rejected})
+    rows = []
+    for row, reason in rejected:
+        line = lines.get(row + header)
+        rows.append(
+            {
+                "kind": found.kind,
+                "source": found.source,
+                "path": first.name,
+                "delivery_id": found.delivery_id,
+                "source_row": row,
+                "byte_offset": line and line.offset,
+                "byte_length": line and line.length,
+                "line_sha256": line and line.sha256,
+                "reason": reason,
+            }
+        )
+    return rows
+
+
+def _lake_select(kind: str) -> str:
+    columns = list(SHAPES[kind])
+    extra = ""
+    if kind == "gateway":
+        payload = ", ".join(f"{name}::varchar" for name in columns)
+        extra = f", occurred_at::date as usage_date, md5(to_json([{payload}])::varchar) as payload_hash"
+    names = ", ".join(columns)
+    return (
+        f"select {names}, $source::varchar as source, $delivery_id::varchar as delivery_id, source_row,"
+        f" $source_file::varchar as source_file{extra} from parsed where reject is null"
+    )
+
+
+def _days(con: duckdb.DuckDBPyConnection, kind: str, source: str, delivery_id: str, night: date) -> tuple[date | None, date | None]:
+    """Fill delivery_days and bill_coverage; returns the first and last day with rows."""
+    day = {
+        "gateway": "select occurred_at::date as usage_date from parsed where reject is null",
+        "billing": "select usage_date from parsed where reject is null and usage_date is not null",
+        "gpu": "select unnest(generate_series(interval_start::date::timestamp, greatest(interval_start,"
+        " coalesce(interval_end - interval 1 microsecond, $night::timestamp))::date::timestamp, interval 1 day))::date as usage_date"
+        " from parsed where reject is null",
+        "drivers": "select usage_date from parsed where reject is null and usage_date is not null",
+    }.get(kind)
+    if day is None:
+        return None, None
+    params = {"night": night} if kind == "gpu" else {}
+    con.execute(f"create or replace temp table days as select usage_date, count(*) as rows from ({day}) group by all", params)
+    if kind != "drivers":
+        con.execute("insert into delivery_days select ?, ?, ?, usage_date, rows from days", [delivery_id, kind, source])
+    if kind == "billing":
+        con.execute(
+            "insert into bill_coverage select distinct ?, ?, billing_account_id, billing_period, usage_date from coverage",
+            [delivery_id, source],
+        )
+    first, last = con.execute("select min(usage_date), max(usage_date) from days").fetchall()[0]
+    con.execute("drop table temp.days")
+    return first, last
+
+
+def _discarded(con: duckdb.DuckDBPyConnection) -> Any:
+    return con.execute("select coalesce(sum(discarded_cost), 0)::decimal(38, 30) from parsed where reject is null").fetchall()[0][0]
+
+
+# --- bookkeeping -------------------------------------------------------------------------------------------------
+
+
+def _file_row(file: File, found: Found, content: Content, state: str) -> dict[str, Any]:
+    return {
+        "kind": file.kind,
+        "source": file.source,
+        "path": file.name,
+        "delivery_id": found.delivery_id,
+        "format": found.format.name,
+        "state": state,
+        "file_sha256": content.file_sha256,
+        "bytes": file.bytes,
+        "modified_ns": file.modified_ns,
+        "reader": found.reader,
+    }
+
+
+def _seen_again(con: duckdb.DuckDBPyConnection, found: Found, first: str) -> None:
+    """Content that is landed already: the same file with a new time, or a copy of it."""
+    with transaction(con):
+        for file, content in zip(found.files, found.contents, strict=True):
+            own = con.execute(
+                "update source_files set bytes = ?, modified_ns = ?, file_sha256 = ?, reader = ? where path = ? and delivery_id = ?"
+                " and state in ('landed', 'page', 'same_content')",
+                [file.bytes, file.modified_ns, content.file_sha256, found.reader, file.name, found.delivery_id],
+            ).fetchall()[0][0]
+            if not own:
+                row = {**_file_row(file, found, content, "same_content"), "reason": f"the same content as {first}"}
+                _insert(con, "source_files", [row])
+
+
+def _forget(con: duckdb.DuckDBPyConnection, kind: str, source: str, delivery_id: str) -> None:
+    """Before a delivery is read again by another reader: nothing of the first reading stays."""
+    was = con.execute("delete from source_files where delivery_id = ? and state in ('landed', 'page')", [delivery_id]).fetchall()[0][0]
+    if not was:
+        return
+    for table in ("quarantine", "delivery_days", "bill_coverage"):
+        con.execute(f"delete from {table} where delivery_id = ?", [delivery_id])
+    if con.execute("select count(*) from duckdb_tables() where table_name = 'logged_models'").fetchall()[0][0]:
+        con.execute("delete from logged_models where delivery_id = ?", [delivery_id])
+    con.execute("delete from event_losers where source = ? and ? in ('gateway', 'gpu')", [source, kind])
+    con.execute("update source_files set inserted = null where kind = ? and source = ? and state = 'landed'", [kind, source])
+
+
+def _problem(state: str, reason: str, file: File, delivery_id: str | None = None, format_: str | None = None) -> dict[str, Any]:
+    return {
+        "kind": file.kind,
+        "source": file.source,
+        "path": file.name,
+        "delivery_id": delivery_id,
+        "format": format_,
+        "state": state,
+        "reason": " ".join(reason.split()),
+        "bytes": file.bytes,
+        "modified_ns": file.modified_ns,
+    }
+
+
+def _remember(con: duckdb.DuckDBPyConnection, problems: list[dict[str, Any]]) -> None:
+    """The rows of what is refused or waiting now, in place of last night's."""
+    old = con.execute("select count(*) from source_files where state in ('refused', 'waiting')").fetchall()[0][0]
+    if old or problems:
+        with transaction(con):
+            con.execute("delete from source_files where state in ('refused', 'waiting')")
+            _insert(con, "source_files", problems)
+
+
+def _insert(con: duckdb.DuckDBPyConnection, table: str, rows: list[dict[str, Any]]) -> None:
+    for columns in sorted({tuple(row) for row in rows}):
+        values = [[row[column] for column in columns] for row in rows if tuple(row) == columns]
+        marks = ", ".join("?" for _ in columns)
+        con.executemany(f"insert into {table}({', '.join(columns)}) values ({marks})", values)
+
+
+def _remove_orphans(con: duckdb.DuckDBPyConnection, home: Home) -> None:
+    """Lake files that a killed run left without a row."""
+    known = {row[0] for row in con.execute("select lake_file from source_files where lake_file is not null").fetchall()}
+    for path in (home.lake / "landed").glob("*/*"):
+        if path.is_file() and str(path.relative_to(home.lake)) not in known:
+            path.unlink()
+            sync(path.parent)

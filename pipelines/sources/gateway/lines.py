@@ -1,0 +1,151 @@
+"""What the readers of gateway logs share: JSON lines with their physical numbers, and checks of every row.
+
+A reader makes a temp table `logged` of texts under the canonical names; `clean` turns it into `parsed`.
+"""
+
+from __future__ import annotations
+
+import duckdb
+
+from pipelines.content import blank_lines
+from pipelines.sources import EVENT, Delivery
+
+MAX_TOKENS = 1_000_000_000_000
+LINES = "read_ndjson_objects($path, ignore_errors = true, maximum_object_size = 16777216) with ordinality"
+
+# Counts of a row, in the order in which they are checked. The log's own totals: `input_tokens` and `output_tokens`.
+COUNTS = (
+    "input_tokens", "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens", "output_tokens",
+    "reasoning_tokens", "audio_input_tokens", "audio_output_tokens", "avoided_input_tokens", "avoided_output_tokens",
+    "images", "search_units", "queries", "requests",
+)  # fmt: skip
+MADE = ("input_uncached_tokens", *COUNTS)
+TEXTS = tuple(name for name, kind in EVENT.items() if kind == "VARCHAR" and name not in ("status", "gateway_cache", "api_key_id"))
+OPERATIONS = (
+    "chat", "completion", "embedding", "rerank", "vector_query", "index_write", "index_maintenance", "fine_tune",
+    "image", "audio",
+)  # fmt: skip
+LOGGED = (*EVENT.keys() - {"input_uncached_tokens"}, "input_tokens")  # columns of `logged`, beside source_row and bad_record
+
+# whole_number   a count written as a whole number, 12 or 12.0
+# safe_key       an id of a key as it is; a secret key as its SHA-256, which is what gateways store of it
+MACROS = """
+create or replace temp macro whole_number(t) as regexp_full_match(t, '-?\\d+(\\.0+)?');
+create or replace temp macro count_of(t) as coalesce(try_cast(regexp_extract(t, '^-?\\d+') as bigint), 0);
+create or replace temp macro safe_key(t) as
+    case when regexp_matches(t, '^(sk-|sk_|AKIA|AIza|gsk_|xai-|pcsk_|Bearer )') then sha256(t) else t end;
+create or replace temp macro in_range(t) as case when t >= timestamp '2000-01-01' and t < timestamp '2200-01-01' then t end;
+create or replace temp macro epoch_time(t) as in_range(make_timestamp((case
+    when abs(try_cast(t as decimal(32, 9))) < 100000000000 then round(try_cast(t as decimal(32, 9)) * 1000000, 0)
+    when abs(try_cast(t as decimal(32, 9))) < 100000000000000 then round(try_cast(t as decimal(32, 9)) * 1000, 0)
+    when abs(try_cast(t as decimal(32, 9))) < 100000000000000000 then round(try_cast(t as decimal(32, 9)), 0)
+    end)::bigint));
+create or replace temp macro written_time(t, zone) as in_range(case
+    when regexp_matches(t, ':\\d\\d(\\.\\d+)? ?(Z|UTC|[+-]\\d\\d(:?\\d\\d)?)$') then timezone('UTC', try_cast(t as timestamptz))
+    when regexp_matches(t, '^\\d{4}-\\d\\d-\\d\\d[ T]\\d') then timezone('UTC', timezone(zone, try_cast(t as timestamp)))
+    end);
+create or replace temp macro any_time(t, zone) as
+    case when regexp_full_match(t, '\\d+(\\.\\d+)?([eE]\\+?\\d+)?') then epoch_time(t) else written_time(t, zone) end;
+"""
+
+
+def macros(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(MACROS)
+
+
+def clean(con: duckdb.DuckDBPyConnection, *, inclusive: bool, made_ids: bool = False) -> None:
+    """Temp table `parsed` from `logged`: texts, counts as logged, `occurred_at` TIMESTAMP, `source_cost`, `bad_record`.
+
+    `inclusive`: the log's input contains cache reads, cache writes and audio, its output reasoning and audio. A row
+    whose parts exceed their total is rejected, never clamped. `made_ids`: rows have no id of their own; equal rows
+    of a delivery are told apart by their count.
+    """
+    names = {name: name for name in EVENT}
+    names |= {name: f"nullif(trim({name}), '')" for name in TEXTS}
+    names |= {
+        "event_version": "coalesce(trim(event_version), '')",
+        "api_key_id": "safe_key(nullif(trim(api_key_id), ''))",
+        "operation": f"case when lower(trim(operation)) in {OPERATIONS} then lower(trim(operation)) else 'other' end",
+        "attempt": "greatest(coalesce(try_cast(attempt as integer), 1), 1)",
+        "status": "coalesce(nullif(lower(trim(status)), ''), 'success')",
+        "gateway_cache": "case when hit then if(lower(trim(gateway_cache)) = 'semantic', 'semantic', 'exact') else 'none' end",
+        "quality_score": "try_cast(quality_score as decimal(9, 6))",
+        "latency_ms": "try_cast(try_cast(latency_ms as decimal(24, 6)) as bigint)",
+        "avoided_input_tokens": "if(hit and n_avoided_input_tokens = 0, n_input_tokens, n_avoided_input_tokens)",
+        "avoided_output_tokens": "if(hit and n_avoided_output_tokens = 0, n_output_tokens, n_avoided_output_tokens)",
+        "input_uncached_tokens": "if(hit, 0, fresh_input)",
+        "output_tokens": "if(hit, 0, fresh_output)",
+        "source_cost": "try_cast(source_cost as decimal(38, 12))",
+    }
+    for name in COUNTS:
+        if name in EVENT and name not in ("output_tokens", "avoided_input_tokens", "avoided_output_tokens"):
+            names[name] = f"if(hit, 0, n_{name})"
+    inside_input = " - n_cache_read_tokens - n_cache_write_5m_tokens - n_cache_write_1h_tokens - n_audio_input_tokens"
+    inside_output = " - n_reasoning_tokens - n_audio_output_tokens"
+    given = ", ".join(COUNTS)
+    counts = ", ".join(f"count_of({name}) as n_{name}" for name in COUNTS)
+    made = "if(id is null, 'row-' || body || '-' || row_number() over (partition by id, body order by source_row), id)"
+    body = ", ".join(f"{name}::varchar" for name in LOGGED if name != "event_id")
+    event_id = made if made_ids else "id"
+    columns = ",\n    ".join(f"{names[name]} as {name}" for name in EVENT if name != "event_id")
+    types = ", ".join(f"{name}::{kind} as {name}" for name, kind in EVENT.items())
+    con.execute(
+        f"""
+        create or replace temp table parsed as
+        with counted as (
+            select
+                *, {counts},
+                list_filter([{given}], lambda t: t is not null and t <> '') as written,
+                coalesce(lower(trim(gateway_cache)) in ('exact', 'semantic', 'hit', 'true', '1'), false) as hit,
+                nullif(trim(event_id), '') as id
+                {f", md5(to_json([{body}])::varchar) as body" if made_ids else ""}
+            from logged
+        ),
+        split as (
+            select
+                *,
+                n_input_tokens{inside_input if inclusive else ""} as fresh_input,
+                n_output_tokens{inside_output if inclusive else ""} as fresh_output
+            from counted
+        ),
+        named as (
+            select
+                {event_id} as event_id,
+                {columns},
+                source_row,
+                case
+                    when bad_record then 'bad_json'
+                    when {"false" if made_ids else "id is null"} then 'missing_event_id'
+                    when occurred_at is null then 'bad_timestamp'
+                    when len(list_filter(written, lambda t: not whole_number(trim(t)))) > 0 then 'tokens_not_integer'
+                    when len(list_filter(written, lambda t: starts_with(trim(t), '-') and trim(t) not in ('-0', '-0.0'))) > 0
+                        then 'negative_tokens'
+                    when len(list_filter(written, lambda t: len(regexp_extract(trim(t), '^-?0*(\\d+)', 1)) > 13
+                            or coalesce(try_cast(regexp_extract(trim(t), '^-?\\d+') as hugeint), 0) > {MAX_TOKENS})) > 0
+                        then 'absurd_tokens'
+                    when coalesce(nullif(lower(trim(status)), ''), 'success') not in ('success', 'failure') then 'bad_status'
+                    when not hit and (fresh_input < 0 or fresh_output < 0) then 'tokens_not_disjoint'
+                end as reject
+            from split
+        )
+        select {types}, source_row::bigint as source_row, reject
+        from named
+        """
+    )
+    con.execute("drop table logged")
+
+
+def number_lines(con: duckdb.DuckDBPyConnection, delivery: Delivery) -> None:
+    """`source_row` of `parsed` from the n-th written line to the physical line."""
+    if not delivery.blank:
+        return
+    blanks = blank_lines(delivery.paths[0])
+    con.execute(
+        "create or replace temp table shifts as select unnest($first)::bigint as first_row, unnest($shift)::bigint as shift",
+        {"first": [0, *(line - n for n, line in enumerate(blanks))], "shift": list(range(len(blanks) + 1))},
+    )
+    con.execute(
+        "create or replace temp table parsed as select p.* replace (p.source_row + s.shift as source_row)"
+        " from parsed p asof join (select first_row, max(shift) as shift from shifts group by all) s on p.source_row >= s.first_row"
+    )
+    con.execute("drop table shifts")

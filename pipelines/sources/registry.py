@@ -1,0 +1,39 @@
+"""Every format that can be read, by the name that sources.yaml uses. A reader is imported when it is first needed."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+
+from pipelines.errors import Refused
+from pipelines.sources import Format
+
+READERS = {
+    "litellm": "pipelines.sources.gateway.litellm",
+    "mapped": "pipelines.sources.gateway.mapped",
+    "focus": "pipelines.sources.billing.focus",
+    "openai_costs": "pipelines.sources.billing.openai_costs",
+    "anthropic_costs": "pipelines.sources.billing.anthropic_costs",
+    "sacct": "pipelines.sources.gpu.sacct",
+    "koku_gpu": "pipelines.sources.gpu.koku_gpu",
+    "drivers_csv": "pipelines.sources.drivers.drivers_csv",
+    "fx_csv": "pipelines.sources.drivers.fx_csv",
+}
+
+
+@cache
+def find(name: str) -> Format:
+    """The format of this name; `Refused` where there is none."""
+    if name not in READERS:
+        raise Refused(f"unknown format {name}", "sources.yaml", f"use one of: {', '.join(READERS)}")
+    return import_module(READERS[name]).FORMAT
+
+
+class _Formats(dict[str, Format]):
+    """FORMATS["litellm"] loads that reader and no other."""
+
+    def __missing__(self, name: str) -> Format:
+        return find(name)
+
+
+FORMATS: dict[str, Format] = _Formats()
