@@ -1,0 +1,278 @@
+"""A workbook in our look: cells, bands, tiles, tables. Every formula is written together with its value."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
+from datetime import date
+from decimal import Decimal
+from io import BytesIO
+from typing import Any
+
+os.environ.setdefault("OPENPYXL_LXML", "False")  # with or without lxml: the same bytes
+
+from openpyxl import Workbook
+from openpyxl.formatting.rule import CellIsRule
+from openpyxl.styles import Alignment, Border, Font, PatternFill, Side
+from openpyxl.styles.differential import DifferentialStyle
+from openpyxl.utils import get_column_letter as letter
+from openpyxl.workbook.defined_name import DefinedName
+from openpyxl.worksheet.table import Table, TableStyleInfo
+from openpyxl.worksheet.worksheet import Worksheet
+
+from pipelines.render.finish import finish
+from pipelines.render.names import cell_text, looks_like_formula
+
+NAVY, TEAL, INK, MUTED, RULE, PANEL, WHITE = "14304F", "0F7B8A", "1F2937", "5B6573", "D1D5DB", "F3F6F9", "FFFFFF"
+SERIES = (NAVY, TEAL, "8CC5C9", "C77B1E", "AEBBC8")
+GOOD, GOOD_FILL, BAD, BAD_FILL = "166B3F", "DDF3E4", "B42318", "FDECEA"
+
+MONEY = '#,##0.00_);(#,##0.00);"–"_)'
+EXACT = '#,##0.000000_);(#,##0.000000);"–"_)'
+CHANGE = '+#,##0.00_);-#,##0.00_);"–"_)'
+COUNT = '#,##0_);(#,##0);"–"_)'
+QUANTITY = '#,##0.0###_);(#,##0.0###);"–"_)'
+SHARE = '0.0000%_);-0.0000%_);"–"_)'
+ARROW = '"▲ "0.0%_);"▼ "0.0%_);"– "0.0%_)'
+DAY = "yyyy-mm-dd"
+_SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
+
+
+def with_symbol(currency: str, digits: str = "#,##0.00") -> str:
+    """A number format that shows the currency: its symbol, else its code."""
+    sign = _SYMBOLS.get(currency, f"{currency} ")
+    return f'"{sign}"{digits};-"{sign}"{digits}'
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a cell looks. Equal looks share one style."""
+
+    format: str = "General"
+    bold: bool = False
+    size: float = 10
+    color: str = INK
+    fill: str | None = None
+    align: str | None = None
+    valign: str = "center"
+    indent: int = 0
+    wrap: bool = False
+    top: tuple[str, str] | None = None  # (style, color)
+    bottom: tuple[str, str] | None = None
+    left: tuple[str, str] | None = None
+    link: bool = False
+
+
+TEXT = Look()
+NOTE = Look(size=9, color=MUTED)
+HEAD = Look(bold=True, size=9, color=WHITE, fill=NAVY, wrap=True)
+SECTION = Look(bold=True, size=11, color=NAVY, bottom=("medium", TEAL))
+GROUP = Look(bold=True, color=NAVY, fill=PANEL)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a block: heading, width, look of its cells."""
+
+    title: str
+    width: float
+    look: Look = TEXT
+
+    @property
+    def is_number(self) -> bool:
+        return self.look.format not in ("General", DAY)
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What the head of every sheet says."""
+
+    statement_id: str
+    subtitle: str
+    state: str
+    as_of: date | None
+
+
+class Book:
+    """Builds one workbook; `save` gives its bytes, always the same for the same content."""
+
+    def __init__(self, stamp: Stamp) -> None:
+        self.stamp = stamp
+        self.wb = Workbook()
+        self.wb.remove(self.wb.active)
+        self._styles: dict[tuple[Look, bool], Any] = {}
+        self._cached: dict[str, dict[str, Any]] = {}
+        self._tables: dict[str, tuple[int, Iterable[tuple[Any, ...]]]] = {}
+        self._chart_texts: list[str] = []
+
+    def sheet(self, title: str, heading: str, widths: Sequence[float], tall: bool = True) -> Worksheet:
+        """A sheet with the navy band in rows 1 and 2; columns from B, A is the margin."""
+        ws = self.wb.create_sheet(title)
+        ws.sheet_view.showGridLines = False
+        ws.sheet_view.zoomScale = 100
+        ws.sheet_properties.tabColor = NAVY if title in ("Summary", "Statement", "Statements") else TEAL
+        ws.column_dimensions["A"].width = 1.8
+        for number, width in enumerate(widths, start=2):
+            ws.column_dimensions[letter(number)].width = width
+        last = len(widths) + 1
+        for row, height in ((1, 30), (2, 20), (3, 8)):
+            ws.row_dimensions[row].height = height
+        band = Look(color=WHITE, fill=NAVY)
+        for row in (1, 2):
+            for column in range(1, last + 1):
+                self.put(ws, row, column, None, band)
+        self.put(ws, 1, 2, heading, replace(band, size=18, bold=True))
+        self.put(ws, 2, 2, self.stamp.subtitle, replace(band, color="D6DEE7", valign="top"))
+        self.put(ws, 1, last, self.stamp.state, replace(band, size=11, bold=True, align="right", valign="bottom"))
+        self.put(ws, 2, last, self.stamp.statement_id, replace(band, size=9, color="D6DEE7", align="right", valign="top"))
+        self.print_setup(ws, title, tall)
+        return ws
+
+    def print_setup(self, ws: Worksheet, title: str, tall: bool) -> None:
+        ws.page_setup.orientation, ws.page_setup.paperSize = "landscape", ws.PAPERSIZE_A4
+        ws.sheet_properties.pageSetUpPr.fitToPage = True
+        ws.page_setup.fitToWidth, ws.page_setup.fitToHeight = 1, 0 if tall else 1
+        margins = ws.page_margins
+        margins.left = margins.right = 0.4
+        margins.top, margins.bottom, margins.footer = 0.4, 0.6, 0.3
+        ws.print_options.horizontalCentered = True
+        for part, text in ((ws.oddFooter.left, self.stamp.statement_id.replace("&", "&&")), (ws.oddFooter.center, title)):
+            part.text, part.size = cell_text(text)[:80], 8
+        ws.oddFooter.right.text, ws.oddFooter.right.size = "Page &P of &N", 8
+
+    def put(self, ws: Worksheet, row: int, column: int, value: Any, look: Look = TEXT) -> None:
+        """Write one value. Text is never a formula, whatever it starts with."""
+        cell = ws.cell(row, column)
+        quoted = False
+        if isinstance(value, str):
+            value = cell_text(value)
+            quoted = looks_like_formula(value)
+            cell.value = value
+            cell.data_type = "s"
+        elif value is not None:
+            cell.value = float(value) if isinstance(value, Decimal) else value
+        self._style(cell, look, quoted)
+
+    def formula(self, ws: Worksheet, row: int, column: int, formula: str, value: Any, look: Look = TEXT) -> None:
+        """Write a formula and the value it has; the value is what viewers that do not calculate show."""
+        cell = ws.cell(row, column)
+        cell.value = f"={formula}"
+        self._cached.setdefault(ws.title, {})[cell.coordinate] = value
+        self._style(cell, look, False)
+
+    def link(self, ws: Worksheet, row: int, column: int, text: str, sheet: str) -> None:
+        self.put(ws, row, column, text, Look(size=9, color=TEAL, link=True))
+        ws.cell(row, column).hyperlink = f"#'{sheet}'!A1"
+        self._style(ws.cell(row, column), Look(size=9, color=TEAL, link=True), False)
+
+    def _style(self, cell: Any, look: Look, quoted: bool) -> None:
+        known = self._styles.get((look, quoted))
+        if known is not None:
+            cell._style = copy(known)
+            return
+        cell.font = Font(name="Calibri", size=look.size, bold=look.bold, color=look.color, underline="single" if look.link else None)
+        if look.fill:
+            cell.fill = PatternFill("solid", fgColor=look.fill)
+        cell.alignment = Alignment(horizontal=look.align, vertical=look.valign, indent=look.indent, wrap_text=look.wrap)
+        sides = {n: Side(style=s[0], color=s[1]) for n, s in (("top", look.top), ("bottom", look.bottom), ("left", look.left)) if s}
+        if sides:
+            cell.border = Border(**sides)
+        cell.number_format = look.format
+        cell.quotePrefix = quoted
+        self._styles[look, quoted] = copy(cell._style)
+
+    def section(self, ws: Worksheet, row: int, first: int, last: int, title: str) -> None:
+        """A heading with a teal rule under it."""
+        ws.row_dimensions[row].height = 20
+        for column in range(first, last + 1):
+            self.put(ws, row, column, title if column == first else None, SECTION)
+
+    def header(self, ws: Worksheet, row: int, columns: Sequence[Column], first: int = 2, height: float = 24) -> None:
+        ws.row_dimensions[row].height = height
+        for number, column in enumerate(columns, start=first):
+            look = replace(HEAD, align="right", indent=1) if column.is_number else HEAD
+            self.put(ws, row, number, column.title, look)
+
+    def line(self, ws: Worksheet, row: int, columns: Sequence[Column], values: Sequence[Any], first: int = 2, **change: Any) -> None:
+        """One row of a block. A value (formula, value) is a formula. `change` alters the look of every cell."""
+        ws.row_dimensions[row].height = 15.5
+        change.setdefault("bottom", ("hair", RULE))
+        for number, (column, value) in enumerate(zip(columns, values, strict=True), start=first):
+            look = replace(column.look, **change)
+            if isinstance(value, tuple):
+                self.formula(ws, row, number, value[0], value[1], look)
+            else:
+                self.put(ws, row, number, value, look)
+
+    def total(self, ws: Worksheet, row: int, columns: Sequence[Column], values: Sequence[Any], first: int = 2) -> None:
+        rule = ("medium", NAVY)
+        self.line(ws, row, columns, values, first, bold=True, color=NAVY, top=rule, bottom=rule)
+        ws.row_dimensions[row].height = 18
+
+    def good_or_bad(self, ws: Worksheet, area: str) -> None:
+        """Green for OK, red for CHECK, besides the word itself."""
+        for word, color, fill in (("OK", GOOD, GOOD_FILL), ("CHECK", BAD, BAD_FILL)):
+            rule = CellIsRule(operator="equal", formula=[f'"{word}"'])
+            rule.dxf = DifferentialStyle(font=Font(color=color, bold=True), fill=PatternFill(bgColor=fill, fill_type="solid"))
+            ws.conditional_formatting.add(area, rule)
+
+    def red_unless_zero(self, ws: Worksheet, area: str) -> None:
+        rule = CellIsRule(operator="notEqual", formula=["0"])
+        rule.dxf = DifferentialStyle(font=Font(color=BAD, bold=True), fill=PatternFill(bgColor=BAD_FILL, fill_type="solid"))
+        ws.conditional_formatting.add(area, rule)
+
+    def tile(self, ws: Worksheet, row: int, column: int, label: str, value: Any, look: Look, note: str) -> None:
+        """A figure in three rows and three columns, from (row, column); `value` may be (formula, value)."""
+        for offset, height in enumerate((16, 30, 17)):
+            ws.row_dimensions[row + offset].height = height
+            for c in range(column, column + 3):
+                edge = ("thick", TEAL) if c == column else None
+                self.put(ws, row + offset, c, None, Look(fill=PANEL, left=edge))
+            ws.merge_cells(start_row=row + offset, end_row=row + offset, start_column=column, end_column=column + 2)
+        base = Look(fill=PANEL, left=("thick", TEAL), indent=1, align="left")
+        self.put(ws, row, column, label, replace(base, size=9, bold=True, color=MUTED))
+        figure = replace(base, size=22, bold=True, color=NAVY, format=look.format)
+        if isinstance(value, tuple):
+            self.formula(ws, row + 1, column, value[0], value[1], figure)
+        else:
+            self.put(ws, row + 1, column, value, figure)
+        self.put(ws, row + 2, column, note, replace(base, size=9, color=MUTED))
+
+    def table(self, ws: Worksheet, row: int, name: str, columns: Sequence[Column], rows: Sequence[tuple[Any, ...]]) -> None:
+        """A real Excel table with filters, headings in `row` from column A; its rows are written by the last pass."""
+        rows = rows or [(None,) * len(columns)]
+        self.header(ws, row, columns, first=1, height=30)
+        for number, column in enumerate(columns, start=1):
+            ws.column_dimensions[letter(number)].width = column.width
+            self._style(ws.cell(row + 1, number), column.look, False)
+            self._style(ws.cell(row + 2, number), column.look, True)
+            for sample in (row + 1, row + 2):
+                ws.cell(sample, number).value = 0
+        table = Table(displayName=name, name=name, ref=f"A{row}:{letter(len(columns))}{row + len(rows)}")
+        table.tableStyleInfo = TableStyleInfo(name="TableStyleLight1", showRowStripes=True)
+        ws.add_table(table)
+        ws.print_title_rows = f"{row}:{row}"
+        self._tables[ws.title] = (row + 1, rows)
+
+    def chart(self, ws: Worksheet, chart: Any, anchor: str, text: str) -> None:
+        ws.add_chart(chart, anchor)
+        self._chart_texts.append(text)
+
+    def name(self, name: str, sheet: str, cell: str) -> None:
+        self.wb.defined_names[name] = DefinedName(name, attr_text=f"'{sheet}'!${cell[0]}${cell[1:]}")
+
+    def save(self, title: str) -> bytes:
+        self.wb.properties.creator, self.wb.properties.title = "apportion", cell_text(title)
+        self.wb.calculation.fullCalcOnLoad, self.wb.calculation.calcId = True, 191029
+        raw = BytesIO()
+        self.wb.save(raw)
+        number = {sheet: at for at, sheet in enumerate(self.wb.sheetnames, start=1)}
+        return finish(
+            raw.getvalue(),
+            cached={number[sheet]: values for sheet, values in self._cached.items()},
+            tables={number[sheet]: rows for sheet, rows in self._tables.items()},
+            chart_texts=self._chart_texts,
+            as_of=self.stamp.as_of,
+        )

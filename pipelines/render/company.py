@@ -1,0 +1,313 @@
+"""The workbook of the whole company: what finance posts, and the way from the invoices to it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import duckdb
+
+from pipelines.render import controls, figures, words
+from pipelines.render.book import CHANGE, COUNT, MONEY, NOTE, QUANTITY, Book, Column, Look, Stamp, with_symbol
+from pipelines.render.figures import CENT, ZERO
+from pipelines.render.names import month
+from pipelines.render.summary import stacked_chart
+
+_MONEY = Look(MONEY, align="right")
+_KINDS = ("direct_amount", "shared_amount", "adjustment_amount", "recovery_amount")
+
+
+class Company:
+    """Figures of one month and version, read once, and the sheets made of them."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, period: str, version: int) -> None:
+        self.con, self.period, self.version = con, period, version
+        scope = {"period": period, "version": version}
+        self.statements = figures.statements(con, **scope)
+        self.lines = figures.lines(con, **scope)
+        self.invoices = figures.invoices(con, **scope)
+        self.sides = figures.by_currency(con, period, version)
+        self.reconciled = figures.reconciled(con, period)
+        self.exceptions = figures.exceptions(con, period)
+        self.rules = figures.sentences(con, **scope)
+        self.line_sums: dict[tuple[Any, ...], Decimal] = defaultdict(lambda: ZERO)
+        for line in self.lines:
+            self.line_sums[self._key(line)] += line["amount"]
+        head = self.statements[0] if self.statements else {}
+        self.currency = head.get("currency", "USD")
+        self.total = sum((s["total_amount"] for s in self.statements), ZERO)
+        self.prior = sum((s["prior_amount"] for s in self.statements), ZERO)
+        as_of = head.get("issued_on")
+        state = f"DRAFT · as of {as_of}" if version == 0 else f"{head.get('state', '')} · version {version}"
+        label = f"v{version}" if version else "draft"
+        self.book = Book(Stamp(f"APN-{period}-company-{label}", f"All teams  ·  {month(period)}  ·  statements in {self.currency}", state, as_of))
+        self.total_row = 0
+
+    def workbook(self) -> bytes:
+        for title in ("Summary", "Statements", "Reconciliation", "Exceptions", "GL lines", "Controls", "Lines", "Notes"):
+            getattr(self, "_" + title.lower().replace(" ", "_"))(title)
+        self.book.name("Total_charge", "Statements", f"J{self.total_row}")
+        self.book.name("Prior_month", "Statements", f"K{self.total_row}")
+        self.book.wb.move_sheet("Notes", -1)
+        return self.book.save(f"All teams, {month(self.period)}")
+
+    def _summary(self, title: str) -> None:
+        book = self.book
+        ws = book.sheet(title, "AI cost of the company", [11.3] * 12, tall=False)
+        money = Look(with_symbol(self.currency))
+        unowned = sum((s["total_amount"] for s in self.statements if s["team_id"] == "unallocated"), ZERO)
+        book.tile(ws, 4, 2, "Total of all statements", ("Total_charge", self.total), money, words.change(self.total, self.prior))
+        posted = sum((s["total_amount"] for s in self.statements if s["mode"] == "chargeback"), ZERO)
+        book.tile(ws, 4, 5, "To be posted", posted, money, "teams on chargeback; the rest is shown only")
+        share = f"{unowned * 100 / self.total:,.2f}% of the total" if self.total > 0 else "no total to compare with"
+        book.tile(ws, 4, 8, "Unallocated", unowned, money, share)
+        book.tile(ws, 4, 11, "To look at", Decimal(len(self.exceptions)), Look("0"), "entries on the Exceptions sheet")
+        book.put(ws, 8, 2, "Controls", NOTE)
+        book.link(ws, 8, 5, "see Controls", "Controls")
+        book.link(ws, 8, 11, "How to read this", "Notes")
+        book.section(ws, 10, 2, 13, "By team")
+        columns = [Column("Team", 11), *[Column("", 11)] * 2, Column("Cost center", 11)] + [
+            Column(name, 11, _MONEY) for name in ("Own usage", "Shared", "Corrections", "Recovery", "Total", "Month before")
+        ] + [Column("Change", 11, Look(CHANGE)), Column("Of total", 11, Look("0.0%_)"))]  # fmt: skip
+        row = 28
+        book.header(ws, row, columns)
+        first = row + 1
+        for s in self.statements:
+            row += 1
+            share_value = s["total_amount"] / self.total if self.total else ZERO
+            values = [s["team_name"], None, None, s["cost_center"] or "none", *(s[k] for k in _KINDS), s["total_amount"], s["prior_amount"]]
+            values += [(f"J{row}-K{row}", s["total_amount"] - s["prior_amount"]), (f"IF(Total_charge=0,0,J{row}/Total_charge)", share_value)]
+            book.line(ws, row, columns, values)
+        row += 1
+        sums = [sum((s[k] for s in self.statements), ZERO) for k in (*_KINDS, "total_amount", "prior_amount")]
+        totals = [(f"SUM({c}{first}:{c}{row - 1})", value) for c, value in zip("FGHIJK", sums, strict=True)]
+        book.total(ws, row, columns, ["All teams", None, None, None, *totals, (f"J{row}-K{row}", self.total - self.prior), None])
+        row = self._entities(ws, row + 2)
+        ws.print_title_rows = "1:2"
+        ws.page_setup.fitToHeight = 0
+
+    def _entities(self, ws: Any, row: int) -> int:
+        columns = [Column("Legal entity", 11), *[Column("", 11)] * 3, Column("Chargeback", 11, _MONEY), Column("Showback", 11, _MONEY), Column("Total", 11, _MONEY)]
+        split: dict[tuple[str, str], list[Decimal]] = defaultdict(lambda: [ZERO, ZERO])
+        for s in self.statements:
+            name = s["legal_entity_name"] or s["legal_entity"] or "no legal entity"
+            split[s["legal_entity"] or "", name][s["mode"] != "chargeback"] += s["total_amount"]
+        self.book.section(ws, row, 2, 8, "By legal entity")
+        self.book.header(ws, row + 1, columns)
+        row += 1
+        for (_, name), (charged, shown) in sorted(split.items()):
+            row += 1
+            self.book.line(ws, row, columns, [name, None, None, None, charged, shown, (f"F{row}+G{row}", charged + shown)])
+        return row + 2
+
+    def _statements(self, title: str) -> None:
+        columns = [
+            Column("Statement", 34), Column("Team", 26), Column("Cost center", 26), Column("Legal entity", 24),
+            *[Column(name, 14, _MONEY) for name in ("Own usage", "Shared", "Corrections", "Recovery")],
+            Column("Total", 15, replace(_MONEY, bold=True)), Column("Month before", 14, _MONEY), Column("Change", 13, Look(CHANGE)),
+            Column("Lines", 15, replace(_MONEY, color=NOTE.color)), Column("Difference", 11, replace(_MONEY, color=NOTE.color)), Column("Mode", 12, Look(indent=1)),
+        ]  # fmt: skip
+        ws = self.book.sheet(title, "All statements", [c.width for c in columns])
+        ws.freeze_panes, ws.print_title_rows = "C5", "1:4"
+        self.book.header(ws, 4, columns)
+        row = 4
+        for s in self.statements:
+            row += 1
+            center = "  ".join(p for p in (s["cost_center"], s["cost_center_name"]) if p) or "no cost center"
+            total = s["total_amount"]
+            key = s["statement_id"]
+            self.book.line(ws, row, columns, [
+                key, s["team_name"], center, s["legal_entity_name"] or s["legal_entity"], *(s[k] for k in _KINDS), total, s["prior_amount"],
+                (f"J{row}-K{row}", total - s["prior_amount"]), (f"ROUND(SUMIFS(Lines[Amount],Lines[Statement],B{row}),2)", self._lines_of(s)),
+                (f"ROUND(J{row}-M{row},2)", total - self._lines_of(s)), s["mode"],
+            ])  # fmt: skip
+        row += 1
+        sums = [sum((s[k] for s in self.statements), ZERO) for k in (*_KINDS, "total_amount", "prior_amount")]
+        sums += [self.total - self.prior, sum((line["amount"] for line in self.lines), ZERO)]
+        sums.append(self.total - sums[-1])
+        totals = [(f"SUM({c}5:{c}{row - 1})", value) for c, value in zip("FGHIJKLMN", sums, strict=True)]
+        self.book.total(ws, row, columns, ["All statements", None, None, None, *totals, None])
+        self.book.red_unless_zero(ws, f"N5:N{row}")
+        self.total_row = row
+        chart = [(s["team_name"], tuple(s[k] for k in _KINDS)) for s in self.statements]
+        summary = self.book.wb["Summary"]
+        stacked_chart(self.book, summary, "B11", title, [n for n, _ in chart], [v for _, v in chart], ("Own usage", "Shared", "Corrections", "Recovery"), (29.0, 7.8), 3, 6)
+
+    def _lines_of(self, statement: figures.Row) -> Decimal:
+        return self.line_sums[self._key(statement)]
+
+    @staticmethod
+    def _key(row: figures.Row) -> tuple[Any, ...]:
+        """What tells the statements of a month apart."""
+        return tuple(row[k] for k in ("team_id", "cost_center", "legal_entity", "mode", "currency"))
+
+    def _reconciliation(self, title: str) -> None:
+        columns = [
+            Column("Vendor", 16), Column("Account", 26), Column("Invoice", 30, NOTE), Column("Currency", 10), Column("Bill", 11, NOTE),
+            Column("Billed", 16, _MONEY), Column("In the ledger", 16, _MONEY), Column("Difference", 12, _MONEY),
+            Column("Effective cost", 16, _MONEY), Column("In the ledger", 16, _MONEY), Column("Difference", 12, _MONEY),
+        ]  # fmt: skip
+        ws = self.book.sheet(title, "From the invoices to the statements", [c.width for c in columns])
+        ws.freeze_panes, ws.print_title_rows = "B4", "1:3"
+        self.book.section(ws, 4, 2, 12, "Every invoice, and what the ledger carries of it")
+        self.book.header(ws, 5, columns)
+        row = first = 6
+        for one in self.invoices:
+            named = one["invoice_id"] or controls.no_invoice(one)
+            gap = [(one["ledger_billed"] - one["billed_cost"]), (one["ledger_effective"] - one["effective_cost"])]
+            self.book.line(ws, row, columns, [
+                one["provider"], one["billing_account_id"], named, one["billing_currency"], one["estimate_status"], one["billed_cost"], one["ledger_billed"],
+                (f"ROUND(H{row}-G{row},2)", words.half_up(gap[0])), one["effective_cost"], one["ledger_effective"], (f"ROUND(K{row}-J{row},2)", words.half_up(gap[1])),
+            ])  # fmt: skip
+            row += 1
+        if self.invoices:
+            self.book.red_unless_zero(ws, f"I{first}:I{row - 1}")
+            self.book.red_unless_zero(ws, f"L{first}:L{row - 1}")
+        row = self._bridge(ws, row + 1)
+        self._variances(ws, row)
+
+    def _bridge(self, ws: Any, row: int) -> int:
+        """Per billing currency, from the bills to the statements; one column pair, steps as rows."""
+        columns = [Column("Step", 16), Column("", 26), Column("", 30), Column("Currency", 10), Column("", 11), Column("Amount", 16, _MONEY)]
+        self.book.section(ws, row, 2, 12, "The bridge")
+        self.book.header(ws, row + 1, columns)
+        row += 2
+        converted = ZERO
+        for side in self.sides:
+            rate = self._rate(side["billing_currency"])
+            charged = side["ledger_charged"] * rate
+            converted += charged
+            steps = [
+                ("Billed by vendors", side["billed"]),
+                ("Not billed: accruals, own hardware, amortization", side["effective"] - side["billed"]),
+                ("Cost to be charged", side["effective"]),
+                ("Charged to teams, platform and unallocated", side["ledger_charged"]),
+            ]
+            for name, amount in steps:
+                self.book.line(ws, row, columns, [name, None, None, side["billing_currency"], None, amount])
+                row += 1
+            if side["billing_currency"] != self.currency:
+                self.book.line(ws, row, columns, [f"Converted at {rate:f}".rstrip("0"), None, None, self.currency, None, charged])
+                row += 1
+        self.book.line(ws, row, columns, ["Rounding to whole cents", None, None, self.currency, None, self.total - converted])
+        row += 1
+        self.book.total(ws, row, columns, ["All statements", None, None, self.currency, None, ("Total_charge", self.total)])
+        self.converted = converted
+        return row + 2
+
+    def _rate(self, currency: str) -> Decimal:
+        rates = [line["fx_rate"] for line in self.lines if line["fx_rate"] and self._currency_of(line) == currency]
+        return rates[0] if rates else Decimal(1)
+
+    def _currency_of(self, line: figures.Row) -> str:
+        if not hasattr(self, "_currencies"):
+            found = self.con.execute(
+                "select line_id, any_value(billing_currency) from ledger where period = ? and version = ? group by all", [self.period, self.version]
+            ).fetchall()
+            self._currencies = dict(found)
+        return self._currencies.get(line["line_id"], self.currency)
+
+    def _variances(self, ws: Any, row: int) -> None:
+        columns = [
+            Column("Vendor", 16), Column("Account", 26), Column("What was done", 30, NOTE), Column("State", 10, Look(size=9)), Column("Items", 11, Look(COUNT)),
+            Column("Metered", 16, _MONEY), Column("Billed", 16, _MONEY), Column("Difference", 12, _MONEY), Column("from quantity", 16, _MONEY),
+            Column("from price", 16, _MONEY), Column("from both", 12, _MONEY),
+        ]  # fmt: skip
+        self.book.section(ws, row, 2, 12, "Billed against metered, by state")
+        self.book.header(ws, row + 1, columns)
+        row += 2
+        for one in self.reconciled:
+            self.book.line(ws, row, columns, [
+                one["provider"], one["billing_account_id"], one["treatment"], words.plain(one["state"]), one["items"], one["metered_cost"], one["billed_cost"],
+                (f"H{row}-G{row}", one["billed_cost"] - one["metered_cost"]), one["quantity_variance"], one["price_variance"], one["cross_variance"],
+            ])  # fmt: skip
+            row += 1
+        if not self.reconciled:
+            self.book.put(ws, row, 2, "Nothing to compare in this month.", NOTE)
+
+    def _exceptions(self, title: str) -> None:
+        columns = [Column("Kind", 18, Look(bold=True)), Column("What", 60), Column("Amount", 18, _MONEY), Column("Rows", 12, Look(COUNT)), Column("Meaning", 62, replace(NOTE, indent=1))]
+        ws = self.book.sheet(title, "Unallocated cost and exceptions", [c.width for c in columns])
+        ws.freeze_panes, ws.print_title_rows = "B5", "1:4"
+        self.book.header(ws, 4, columns)
+        row = 5
+        for one in self.exceptions:
+            self.book.line(ws, row, columns, [words.plain(one["kind"]), one["what"], one["amount"], one["events"], one["detail"]])
+            row += 1
+        if not self.exceptions:
+            self.book.put(ws, row, 2, "Nothing to look at in this month.")
+            row += 1
+        self.book.put(ws, row + 1, 2, "Amounts are in the currency of the bill; an empty amount means that no price is known. Kinds overlap: do not add them up.", NOTE)
+
+    def _gl_lines(self, title: str) -> None:
+        """What would be posted: one row per legal entity, account and cost center of the teams on chargeback."""
+        columns = [
+            Column("Legal entity", 24), Column("GL account", 14), Column("Cost center", 16), Column("Activity", 22), Column("Mode", 12),
+            Column("Amount", 16, replace(_MONEY, bold=True)), Column("In Lines", 16, replace(_MONEY, color=NOTE.color)), Column("Difference", 12, replace(_MONEY, color=NOTE.color)),
+        ]  # fmt: skip
+        ws = self.book.sheet(title, "Amounts by GL account, ready to post", [c.width for c in columns])
+        ws.freeze_panes, ws.print_title_rows = "B5", "1:4"
+        self.book.header(ws, 4, columns)
+        sums: dict[tuple[str, ...], Decimal] = defaultdict(lambda: ZERO)
+        for line in self.lines:
+            sums[tuple(line[k] or "none" for k in ("legal_entity", "gl_account", "cost_center", "activity", "mode"))] += line["amount"]
+        row = 4
+        for key, amount in sorted(sums.items(), key=lambda item: (item[0][4], item[0])):
+            row += 1
+            conditions = ",".join(f"Lines[{name}],{c}{row}" for name, c in (("Legal entity", "B"), ("GL account", "C"), ("Cost center", "D"), ("Activity", "E"), ("Mode", "F")))
+            self.book.line(ws, row, columns, [*key, amount, (f"ROUND(SUMIFS(Lines[Amount],{conditions}),2)", amount), (f"ROUND(G{row}-H{row},2)", ZERO)])
+        row += 1
+        totals = [(f"SUM({c}5:{c}{row - 1})", value) for c, value in zip("GHI", (self.total, self.total, ZERO), strict=True)]
+        self.book.total(ws, row, columns, ["All", None, None, None, None, *totals])
+        self.book.red_unless_zero(ws, f"I5:I{row}")
+        self.gl_total = f"G{row}"
+        self.book.put(ws, row + 2, 2, "Post the rows with mode chargeback; showback rows inform and are not posted. Each amount is the sum of rounded statement lines.", NOTE)
+
+    def _controls(self, title: str) -> None:
+        ws = self.book.sheet(title, "Controls", [c.width for c in controls.CHECKS])
+        billed = sum((i["billed_cost"] for i in self.invoices), ZERO)
+        effective = sum((i["effective_cost"] for i in self.invoices), ZERO)
+        last = max(6, 5 + len(self.invoices))
+        total = ("Total_charge", self.total)
+        checks = [
+            ("Statements tie to lines", "Every statement is the sum of its lines", total, ("ROUND(SUM(Lines[Amount]),2)", sum((x["amount"] for x in self.lines), ZERO)), ZERO),
+            ("GL lines tie to statements", "What is posted or shown is what was stated", total, (f"'GL lines'!{self.gl_total}", self.total), ZERO),
+            ("Statements tie to the ledger", "All that the ledger charges, converted; below a cent per line is rounding", self.converted, total, CENT * max(1, len(self.lines))),
+            ("Billed cost is in the ledger", "Every billed amount is carried by somebody", billed, (f"SUM(Reconciliation!H6:H{last})", sum((i["ledger_billed"] for i in self.invoices), ZERO)), CENT),
+            ("Effective cost is in the ledger", "Every cost is carried by somebody", effective, (f"SUM(Reconciliation!K6:K{last})", sum((i["ledger_effective"] for i in self.invoices), ZERO)), CENT),
+            ("Charged equals cost", "With or without a rate card, teams and platform together carry the cost", sum((s["effective"] for s in self.sides), ZERO), sum((s["ledger_charged"] for s in self.sides), ZERO), CENT),
+        ]  # fmt: skip
+        row = controls.check_block(self.book, ws, 4, checks)
+        summary = self.book.wb["Summary"]
+        self.book.formula(summary, 8, 3, "Checks", controls.all_good(self.book), Look(bold=True, align="center"))
+        self.book.good_or_bad(summary, "C8")
+        self.book.section(ws, row, 2, 8, "The ledger behind each statement: SHA-256")
+        for s in self.statements:
+            row += 1
+            self.book.line(ws, row, controls.CHECKS[:2], [s["statement_id"], s["ledger_hash"] or "none"])
+
+    def _lines(self, title: str) -> None:
+        id_ = Look(size=9)
+        columns = [
+            Column("Statement", 34, id_), Column("Team", 18, id_), Column("Cost center", 13, id_), Column("Legal entity", 14, id_), Column("Line", 7, Look("0", size=9)),
+            Column("Section", 12, id_), Column("Activity", 17, id_), Column("Service", 22, id_), Column("Model", 24, id_), Column("Quantity", 16, Look(QUANTITY, size=9)),
+            Column("Unit", 12, replace(id_, indent=1)), Column("List cost", 13, Look(MONEY, size=9)), Column("Amount", 14, Look(MONEY, size=9, bold=True)),
+            Column("Month before", 13, Look(MONEY, size=9)), Column("Currency", 9, id_), Column("GL account", 11, id_), Column("Mode", 11, id_),
+        ]  # fmt: skip
+        ws = self.book.wb.create_sheet(title)
+        ws.sheet_view.showGridLines, ws.freeze_panes = False, "C2"
+        self.book.print_setup(ws, title, True)
+        names = {self._key(s): s["statement_id"] for s in self.statements}
+        rows = [
+            (
+                names.get(self._key(x)), x["team_id"], x["cost_center"] or "none", x["legal_entity"] or "none", x["line_no"], x["category"], x["activity"] or "none",
+                x["service"], x["model"], x["quantity"], x["unit"], x["list_cost"], x["amount"], x["prior_amount"], x["currency"], x["gl_account"] or "none", x["mode"] or "none",
+            )
+            for x in self.lines
+        ]  # fmt: skip
+        self.book.table(ws, 1, "Lines", columns, rows)
+
+    def _notes(self, title: str) -> None:
+        controls.notes_sheet(self.book, title, self.rules, None)

@@ -1,0 +1,248 @@
+"""What the workbooks show, read from the published tables. Exact: every amount is a Decimal."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import duckdb
+
+Row = dict[str, Any]
+ZERO = Decimal(0)
+DETAIL_LIMIT = 200_000
+CENT = Decimal("0.01")
+
+# From fine to coarse: what a row of Detail is about, until it fits.
+_GRAINS = (
+    ("l.usage_date", "l.project_id", "l.application", "l.environment"),
+    ("null::date as usage_date", "l.project_id", "l.application", "l.environment"),
+    ("null::date as usage_date", "null as project_id", "null as application", "null as environment"),
+)
+
+
+def rows(con: duckdb.DuckDBPyConnection, sql: str, **values: Any) -> list[Row]:
+    """The rows of a query as dictionaries; `values` are bound where the query names them."""
+    cursor = con.execute(sql, {name: value for name, value in values.items() if f"${name}" in sql})
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def statements(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
+    chosen = "and team_id = $team_id" if "team_id" in scope else ""
+    return rows(
+        con,
+        f"from statements where period = $period and version = $version {chosen} order by legal_entity, cost_center, team_id",
+        **scope,
+    )
+
+
+def lines(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
+    """Statement lines with the exact ledger sum behind each (`exact`, in the statement's currency)."""
+    chosen = "and s.team_id = $team_id" if "team_id" in scope else ""
+    found = rows(
+        con,
+        f"""
+        with behind as (
+            select line_id, sum(chargeback_cost)::decimal(38, 12) as cost
+            from ledger where period = $period and version = $version group by all
+        )
+        select s.*, coalesce(b.cost, 0)::decimal(38, 12) as cost
+        from statement_lines s left join behind b using (line_id)
+        where s.period = $period and s.version = $version {chosen}
+        order by s.team_id, s.line_no
+        """,
+        **scope,
+    )
+    for line in found:
+        line["exact"] = line["cost"] * (line["fx_rate"] or 1)
+    return found
+
+
+def detail(con: duckdb.DuckDBPyConnection, limit: int = DETAIL_LIMIT, **scope: Any) -> tuple[list[Row], str]:
+    """The team's ledger, summed to a readable grain, and that grain in words. `amount` is in the statement's currency."""
+    for level, grain in enumerate(_GRAINS):
+        found = rows(
+            con,
+            f"""
+            select
+                s.line_no, {", ".join(grain)}, l.category, l.activity, l.service, l.model, l.cost_pool, l.rule_id,
+                l.original_period, l.estimate_status, l.billing_currency, l.consumed_unit,
+                sum(l.consumed_quantity)::decimal(38, 12) as quantity, sum(l.list_cost)::decimal(38, 12) as list_cost,
+                sum(l.effective_cost)::decimal(38, 12) as effective_cost,
+                sum(l.chargeback_cost)::decimal(38, 12) as chargeback_cost, count(*) as ledger_rows, max(s.fx_rate) as fx_rate
+            from ledger l
+            left join statement_lines s on s.line_id = l.line_id and s.period = l.period and s.version = l.version and s.team_id = l.team_id
+            where l.period = $period and l.version = $version and l.team_id = $team_id
+            group by all
+            order by all
+            """,
+            **scope,
+        )
+        if len(found) <= limit or level == len(_GRAINS) - 1:
+            break
+    for row in found:
+        row["amount"] = row["chargeback_cost"] * (row["fx_rate"] or 1)
+    words = (
+        "one row per day, line, project, application, environment and rule",
+        "one row per line, project, application, environment and rule: the days were summed, there were too many rows",
+        "one row per line and rule: days and projects were summed, there were too many rows",
+    )
+    return found, words[level]
+
+
+def shared(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
+    """Shared cost that the team carries, pot by pot: the pot, its rule, our units, all units, our part.
+
+    A pot is what one rule splits by one driver total. `pool_cost` is what all teams together carry of the same charges by
+    that rule; amounts are in the bill's currency.
+    """
+    return rows(
+        con,
+        """
+        with mine as (
+            select
+                cost_pool, rule_id, part, stage, driver, driver_total, charge_id, portion, billing_currency, any_value(service) as service,
+                sum(driver_quantity)::decimal(38, 12) as units, sum(chargeback_cost)::decimal(38, 12) as amount,
+                min(usage_date) as day, max(reason) as reason
+            from ledger
+            where period = $period and version = $version and team_id = $team_id and category = 'shared'
+            group by all
+        ),
+        everyone as (
+            select charge_id, portion, rule_id, part, stage, driver, driver_total, sum(chargeback_cost)::decimal(38, 12) as amount
+            from ledger
+            where period = $period and version = $version and category = 'shared'
+            group by all
+        )
+        select
+            m.cost_pool, m.rule_id, m.part, m.driver, m.service, m.units, m.driver_total, m.billing_currency,
+            sum(e.amount)::decimal(38, 12) as pool_cost, sum(m.amount)::decimal(38, 12) as amount,
+            min(m.day) as first_day, max(m.day) as last_day, max(m.reason) as reason, any_value(r.sentence) as sentence
+        from mine m
+        join everyone e on e.charge_id = m.charge_id and e.portion = m.portion and e.rule_id = m.rule_id and e.stage = m.stage
+            and e.part is not distinct from m.part and e.driver is not distinct from m.driver
+            and e.driver_total is not distinct from m.driver_total
+        left join allocation_rules r on r.rule_id = m.rule_id
+        group by all
+        having sum(m.amount) <> 0
+        order by m.cost_pool, m.rule_id, m.part, first_day, m.service, m.driver_total, m.units
+        """,
+        **scope,
+    )
+
+
+def invoices(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
+    """Vendor invoices of the period: what they bill, what the ledger holds of them and, for a team, what it carries."""
+    mine = "team_id = $team_id" if "team_id" in scope else "true"
+    return rows(
+        con,
+        f"""
+        with carried as (
+            select
+                charge_id, sum(billed_cost) as billed, sum(effective_cost) as effective,
+                sum(billed_cost) filter ({mine}) as my_billed, sum(effective_cost) filter ({mine}) as my_effective
+            from ledger where period = $period and version = $version group by all
+        )
+        select
+            c.provider, c.billing_account_id, c.invoice_id, c.billing_currency, c.estimate_status,
+            sum(c.billed_cost)::decimal(38, 12) as billed_cost, sum(c.effective_cost)::decimal(38, 12) as effective_cost,
+            coalesce(sum(l.billed), 0)::decimal(38, 12) as ledger_billed, coalesce(sum(l.effective), 0)::decimal(38, 12) as ledger_effective,
+            coalesce(sum(l.my_billed), 0)::decimal(38, 12) as my_billed, coalesce(sum(l.my_effective), 0)::decimal(38, 12) as my_effective
+        from charges c left join carried l using (charge_id)
+        where c.period = $period
+        group by all
+        having sum(c.billed_cost) <> 0 or sum(c.effective_cost) <> 0
+        order by all
+        """,
+        **scope,
+    )
+
+
+def tokens(con: duckdb.DuckDBPyConnection, **scope: Any) -> tuple[Decimal, Decimal, str | None]:
+    """(tokens, what they cost, currency) of the token-priced model calls charged directly; currency None when mixed."""
+    mine = "and l.team_id = $team_id" if "team_id" in scope else ""
+    found = rows(
+        con,
+        f"""
+        select
+            coalesce(sum(l.consumed_quantity), 0)::decimal(38, 12) as tokens,
+            coalesce(sum(l.chargeback_cost), 0)::decimal(38, 12) as cost,
+            case when count(distinct l.billing_currency) = 1 then max(l.billing_currency) end as currency
+        from ledger l
+        where l.period = $period and l.version = $version and l.category = 'direct' and l.activity = 'inference'
+            and lower(l.consumed_unit) = 'tokens' {mine}
+        """,
+        **scope,
+    )[0]
+    return found["tokens"], found["cost"], found["currency"]
+
+
+def ledger_hash(con: duckdb.DuckDBPyConnection, period: str, version: int, team_id: str, cost_center: str | None) -> str | None:
+    """The hash of a statement's ledger rows, computed again."""
+    return con.execute(
+        "select sha256(string_agg(ledger_id || ' ' || chargeback_cost::varchar, chr(10) order by ledger_id)) from ledger"
+        " where period = ? and version = ? and team_id = ? and cost_center is not distinct from ?",
+        [period, version, team_id, cost_center],
+    ).fetchone()[0]
+
+
+def sentences(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
+    """The rules that the ledger rows name, in plain language."""
+    mine = "and team_id = $team_id" if "team_id" in scope else ""
+    return rows(
+        con,
+        f"""
+        select r.cost_pool, r.rule_id, r.sentence from allocation_rules r
+        where r.rule_id in (select rule_id from ledger where period = $period and version = $version {mine})
+        order by r.rule_id
+        """,
+        **scope,
+    )
+
+
+def exceptions(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:
+    return rows(con, "from exceptions where period = $period order by abs(coalesce(amount, 0)) desc, kind, what", period=period)
+
+
+def reconciled(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:
+    return rows(
+        con,
+        """
+        select
+            provider, billing_account_id, state, treatment, count(*) as items,
+            coalesce(sum(metered_cost), 0)::decimal(38, 12) as metered_cost, coalesce(sum(billed_cost), 0)::decimal(38, 12) as billed_cost,
+            coalesce(sum(quantity_variance), 0)::decimal(38, 12) as quantity_variance,
+            coalesce(sum(price_variance), 0)::decimal(38, 12) as price_variance,
+            coalesce(sum(cross_variance), 0)::decimal(38, 12) as cross_variance
+        from reconciliation where period = $period
+        group by all order by all
+        """,
+        period=period,
+    )
+
+
+def by_currency(con: duckdb.DuckDBPyConnection, period: str, version: int) -> list[Row]:
+    """Per billing currency: charges, ledger and statements side by side."""
+    return rows(
+        con,
+        """
+        with charged as (
+            select billing_currency, sum(billed_cost)::decimal(38, 12) as billed, sum(effective_cost)::decimal(38, 12) as effective
+            from charges where period = $period group by all
+        ),
+        held as (
+            select
+                l.billing_currency, sum(l.effective_cost)::decimal(38, 12) as ledger_effective,
+                sum(l.chargeback_cost)::decimal(38, 12) as ledger_charged
+            from ledger l where l.period = $period and l.version = $version group by all
+        )
+        select h.*, coalesce(c.billed, 0)::decimal(38, 12) as billed, coalesce(c.effective, 0)::decimal(38, 12) as effective
+        from held h left join charged c using (billing_currency) order by 1
+        """,
+        period=period,
+        version=version,
+    )
+
+
+def exists(con: duckdb.DuckDBPyConnection, table: str) -> bool:
+    return bool(con.execute("select count(*) from information_schema.tables where table_name = ?", [table]).fetchone()[0])

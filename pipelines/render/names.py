@@ -1,0 +1,47 @@
+"""File names, month names and the text that may stand in a cell."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from hashlib import sha256
+
+_MONTHS = "January February March April May June July August September October November December".split()
+_ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+_ESCAPE = re.compile(r"_(?=x[0-9A-Fa-f]{4}_)")
+LONGEST_CELL = 32_000
+
+
+def workbook_name(period: str, version: int, team: str | None) -> str:
+    """`APN-2026-10-search-v1.xlsx`; the company's own is `APN-2026-10-company-v1.xlsx`. Never a path part.
+
+    Made of plain characters only: a team id with others, or one that could be taken for the company's file, gets a suffix.
+    """
+    label = f"v{version}" if version else "draft"
+    return f"APN-{_slug(period)}-{'company' if team is None else _slug(team, taken='company')}-{label}.xlsx"
+
+
+def _slug(text: str, taken: str = "") -> str:
+    plain = unicodedata.normalize("NFKC", text)
+    slug = re.sub(r"[^a-z0-9_-]+", "-", plain.lower()).strip("-_")[:40]
+    if slug == text and slug != taken:
+        return slug
+    return f"{slug}-{sha256(text.encode('utf-8', 'replace')).hexdigest()[:6]}".lstrip("-")
+
+
+def month(period: str) -> str:
+    """`2026-10` -> `October 2026`; anything else is returned as it is."""
+    match = re.fullmatch(r"(\d{4})-(\d{2})", period)
+    if not match or not 1 <= int(match[2]) <= 12:
+        return period
+    return f"{_MONTHS[int(match[2]) - 1]} {match[1]}"
+
+
+def cell_text(text: str) -> str:
+    """Text as a cell may hold it: without characters that XML forbids, not taken for an escape, not too long."""
+    clean = _ESCAPE.sub("_x005F_", _ILLEGAL.sub("", text))
+    return clean if len(clean) <= LONGEST_CELL else clean[: LONGEST_CELL - 1] + "…"
+
+
+def looks_like_formula(text: str) -> bool:
+    return text[:1] in ("=", "+", "-", "@", "\t", "\r")
