@@ -13,7 +13,8 @@ What the export makes of its source, beyond flattening it:
 
 - A tier's price holds for every token of the request, so each row covers `input_gt < input tokens <= input_le`.
 - A service tier (batch, flex, priority, fast) covers all the days of its model: before its own start it costs the standard
-  price. Variants by route or by kind of search are left out.
+  price. Many of those starts are the day on which the source learned the price, not the day the vendor set it.
+  Variants by route or by kind of search are left out.
 - A price by time of day becomes the price at noon UTC, which is the one that holds for most hours of each such day.
 - A meter without a price of its own takes that of its nearest priced ancestor: cache reads and audio that of input,
   writes for an hour that of writes, reasoning that of output. A price of zero is a price.
@@ -29,6 +30,7 @@ import hashlib
 import json
 import re
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -159,9 +161,10 @@ PROVIDERS = {
     "voyage": "voyageai", "moonshot": "moonshotai", "deepseek-ai": "deepseek",
 }  # fmt: skip
 # What may stand before the name of a model and says only how it was reached.
-ROUTES = {"converse", "converse_like", "invoke", "eu", "us", "global", "models", "publishers", "google"}
+ROUTES = {"converse", "converse_like", "invoke", "eu", "us", "global"}
 PLACE = re.compile(r"[a-z]{2}(-gov)?-[a-z]+-?\d")  # a cloud region: us-east-1, europe-west4
 ZONE = re.compile(r"(us|us-gov|eu|apac|au|ca|jp|global)\.(?=[a-z])")  # of a Bedrock inference profile
+PUBLISHED = re.compile(r"(projects/[^/]+/locations/[^/]+/)?(publishers/[^/]+/)?models/")  # a path of Google's
 COMPACT_DATE = re.compile(r"-(20\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?=-|:|$)")
 LONGEST_NAME = 400
 
@@ -174,14 +177,40 @@ class Rule:
 
     model: str
     text: str
+    name: str | None  # the whole name, where the rule says no more than that
     conditions: tuple[Matches, ...]
 
 
 @dataclass(frozen=True)
-class Known:
-    """One snapshot in memory: rules per provider in their order, models with a token price, whose prices stand in."""
+class Rules:
+    """One provider's rules; the first in its list that holds wins. Plain names are looked up, the others tried in turn."""
 
-    rules: dict[str, tuple[Rule, ...]]
+    names: dict[str, tuple[int, Rule]]
+    others: tuple[tuple[int, Rule], ...]
+
+    @classmethod
+    def of(cls, rules: list[Rule]) -> Rules:
+        names: dict[str, tuple[int, Rule]] = {}
+        for place, rule in enumerate(rules):
+            if rule.name:
+                names.setdefault(rule.name, (place, rule))
+        return cls(names, tuple((place, rule) for place, rule in enumerate(rules) if not rule.name))
+
+    def find(self, name: str) -> Rule | None:
+        last, found = self.names.get(name, (sys.maxsize, None))
+        for place, rule in self.others:
+            if place > last:
+                break
+            if all(holds(name) for holds in rule.conditions):
+                return rule
+        return found
+
+
+@dataclass(frozen=True)
+class Known:
+    """One snapshot in memory: rules per provider, models with a token price, whose prices stand in for whose."""
+
+    rules: dict[str, Rules]
     priced: frozenset[tuple[str, str]]
     stand_ins: dict[str, list[str]]
 
@@ -195,9 +224,7 @@ class Known:
         seller, name = self._seller(provider, name)
         for lister in (seller, *self.stand_ins.get(seller, ())):
             for candidate in _candidates(seller, name):
-                rule = next(
-                    (r for r in self.rules.get(lister, ()) if all(holds(candidate) for holds in r.conditions)), None
-                )
+                rule = self.rules[lister].find(candidate) if lister in self.rules else None
                 if rule is None:
                     continue
                 priced = (lister, rule.model) if (lister, rule.model) in self.priced else (None, None)
@@ -225,7 +252,7 @@ def canonical(provider: str) -> str:
 def _candidates(seller: str, name: str) -> Iterator[str]:
     """The name as logged, then without what only says how it was reached, then with its date written with dashes."""
     tried = [name]
-    short = name.rsplit("/", 1)[-1] if name.startswith(("arn:", "projects/")) else name
+    short = name.rsplit("/", 1)[-1] if name.startswith("arn:") else PUBLISHED.sub("", name)
     while "/" in short:
         first, rest = short.split("/", 1)
         if canonical(first) != seller and first not in ROUTES and not PLACE.fullmatch(first):
@@ -247,10 +274,12 @@ def _load(folder: Path, *_versions: tuple[int, int]) -> Known:
     rules: dict[str, list[Rule]] = {}
     for (provider, _, model, _), conditions in sorted(terms.items()):
         text = " and ".join(f"{op} {pattern}" for op, pattern in conditions)
-        rules.setdefault(provider, []).append(Rule(model, text, tuple(_condition(folder, *c) for c in conditions)))
+        name = conditions[0][1].lower() if [op for op, _ in conditions] == ["equals"] else None
+        tests = tuple(_condition(folder, op, pattern) for op, pattern in conditions)
+        rules.setdefault(provider, []).append(Rule(model, text, name, tests))
     rates = pq.read_table(folder / "rates.parquet", columns=["provider", "model"]).to_pylist()
     return Known(
-        {provider: tuple(ordered) for provider, ordered in rules.items()},
+        {provider: Rules.of(ordered) for provider, ordered in rules.items()},
         frozenset((row["provider"], row["model"]) for row in rates),
         json.loads((folder / "snapshot.json").read_text())["stand_ins"],
     )

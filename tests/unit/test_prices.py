@@ -1,0 +1,326 @@
+"""List prices are those of their source to the last digit, one row holds for any request, and names find their model."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import time
+from collections.abc import Iterator
+from datetime import date, datetime
+from datetime import time as hour
+from decimal import Decimal
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines import prices
+from pipelines.errors import Refused
+from pipelines.home import asset
+from pipelines.sample import company
+from pipelines.warehouse import memory
+
+FOLDER = asset("data", "list_prices")
+MILLION = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def con() -> Iterator[duckdb.DuckDBPyConnection]:
+    with memory() as connection:
+        prices.register(connection, FOLDER)
+        yield connection
+
+
+def rate(
+    con: duckdb.DuckDBPyConnection, provider: str, model: str, day: str, size: int, tier: str = "standard"
+) -> dict[str, Decimal | None]:
+    """USD per million tokens of each meter, from the one row that holds."""
+    rows = con.execute(
+        f"""
+        select {", ".join(f"{meter} * {MILLION}" for meter in prices.METERS)} from rate_table
+        where provider = $provider and model = $model and service_tier = $tier and $day::date >= valid_from and $day::date < valid_to
+            and $size > input_gt and $size <= input_le
+        """,
+        {"provider": provider, "model": model, "tier": tier, "day": day, "size": size},
+    ).fetchall()
+    assert len(rows) == 1
+    return dict(zip(prices.METERS, rows[0], strict=True))
+
+
+def listed(
+    con: duckdb.DuckDBPyConnection, provider: str, model: str, meters: str, *where: object
+) -> list[Decimal | None]:
+    known = rate(con, provider, model, *where)  # type: ignore[arg-type]
+    return [known[meter] for meter in meters.split()]
+
+
+FOUR = "input_uncached cache_read output reasoning"
+
+
+def test_prices_checked_by_hand(con: duckdb.DuckDBPyConnection) -> None:
+    d = Decimal
+    day = "2026-10-20"
+    assert listed(con, "openai", "gpt-5", FOUR, day, 5) == [d("1.25"), d("0.125"), 10, 10]
+    assert listed(con, "openai", "gpt-5", FOUR, day, 5, "flex") == [d("0.625"), d("0.0625"), 5, 5]
+    assert listed(con, "openai", "gpt-5", FOUR, day, 5, "priority") == [d("2.5"), d("0.25"), 20, 20]
+    assert listed(con, "anthropic", "claude-opus-4-1", FOUR, day, 5) == [15, d("1.5"), 75, 75]
+    assert listed(con, "anthropic", "claude-haiku-4-5", "cache_write_5m cache_write_1h", day, 5) == [d("1.25"), 2]
+    assert listed(con, "aws", "amazon.nova-pro-v1:0", FOUR, day, 5) == [d("0.8"), d("0.2"), d("3.2"), d("3.2")]
+    assert listed(con, "openai", "text-embedding-3-small", "input_uncached output", day, 5) == [d("0.02"), None]
+    sold_in_region = rate(con, "aws", "regional.anthropic.claude-sonnet-4-5-20250929-v1:0", day, 5)["output"]
+    sold_globally = rate(con, "aws", "global.anthropic.claude-sonnet-4-5-20250929-v1:0", day, 5)["output"]
+    assert sold_in_region == sold_globally * d("1.1")
+
+
+def test_a_threshold_decides_for_the_whole_request(con: duckdb.DuckDBPyConnection) -> None:
+    below, above = (rate(con, "google", "gemini-2.5-pro", "2026-10-20", size) for size in (200_000, 200_001))
+    assert (below["input_uncached"] * 200_000 / MILLION, above["input_uncached"] * 200_001 / MILLION) == (
+        Decimal("0.25"),
+        Decimal("0.5000025"),
+    )
+    assert (below["output"], above["output"], above["cache_read"]) == (10, 15, Decimal("0.25"))
+    assert rate(con, "google", "gemini-2.5-pro", "2026-10-20", 0) == below
+    assert rate(con, "google", "gemini-2.5-pro", "2026-10-20", prices.NO_LIMIT) == above
+
+
+def test_the_day_decides(con: duckdb.DuckDBPyConnection) -> None:
+    assert listed(con, "openai", "o3", FOUR, "2025-06-09", 1) == [10, Decimal("0.5"), 40, 40]
+    assert listed(con, "openai", "o3", FOUR, "2025-06-10", 1) == [2, Decimal("0.5"), 8, 8]
+    assert rate(con, "openai", "gpt-5", "2026-10-13", 1, "batch") == rate(con, "openai", "gpt-5", "2026-10-13", 1)
+    assert rate(con, "openai", "gpt-5", "2026-10-14", 1, "batch")["output"] == 5
+
+
+def test_a_price_by_the_hour_is_the_one_at_noon(con: duckdb.DuckDBPyConnection) -> None:
+    assert listed(con, "deepseek", "deepseek-chat", "input_uncached output", "2026-10-20", 1) == [
+        Decimal("0.27"),
+        Decimal("1.1"),
+    ]
+
+
+def test_exactly_one_row_holds_for_any_request(con: duckdb.DuckDBPyConnection) -> None:
+    """Rectangles of days x sizes: none overlaps another, and together they fill every size on every day of the tier."""
+    overlaps = con.execute(
+        """
+        select a.provider, a.model, a.service_tier, a.rate_id, b.rate_id
+        from rate_table a
+        join rate_table b using (provider, model, service_tier)
+        where a.rate_id < b.rate_id and a.valid_from < b.valid_to and b.valid_from < a.valid_to
+            and a.input_gt < b.input_le and b.input_gt < a.input_le
+        """
+    ).fetchall()
+    assert overlaps == []
+    gaps = con.execute(
+        """
+        with spans as (
+            select provider, model, service_tier, valid_from, min(input_gt) as low, max(input_le) as high,
+                sum(input_le::hugeint - input_gt) as covered, count(distinct valid_to) as ends, min(valid_to) as valid_to
+            from rate_table group by all
+        ),
+        tiers as (
+            select provider, model, min(valid_from) as first, max(valid_to) as last, sum(valid_to - valid_from) as days
+            from spans group by provider, model, service_tier
+        )
+        select provider, model from spans where low <> -1 or high <> $most or covered <> $most::hugeint + 1 or ends <> 1 or valid_to <= valid_from
+        union all
+        select provider, model from tiers where days <> last - first or last <> date '9999-12-31'
+        """,
+        {"most": prices.NO_LIMIT},
+    ).fetchall()
+    assert gaps == []
+    counted = con.execute(
+        "select count(*), count(distinct rate_id), count(*) filter (input_uncached is null) from rate_table"
+    ).fetchone()
+    assert counted == (counted[0], counted[0], 0) and counted[0] > 3_000
+    assert con.execute("select distinct rate_source, currency from rate_table").fetchall() == [("list", "USD")]
+
+
+def test_rates_charge_what_their_source_charges(con: duckdb.DuckDBPyConnection) -> None:
+    """A thousand calls of any model, day, tier and size cost the same as by the library that the snapshot was made from."""
+    genai = pytest.importorskip("genai_prices")
+    data = pytest.importorskip("genai_prices.data")
+    facts = json.loads((prices.newest(FOLDER) / "snapshot.json").read_text())
+    if facts["version"] != genai.__version__:
+        pytest.skip(f"the snapshot was made from genai-prices {facts['version']}")
+    contexts = {tier: dict([when]) for when, tier in prices.TIERS.items() if when != ("speed", "fast")} | {
+        "standard": {}
+    }
+    rng = random.Random(7)
+    wanted = []
+    models = {(p.id, m.id): m for p in data.providers for m in p.models}
+    tiers = con.execute("select distinct provider, model, service_tier from rate_table order by all").fetchall()
+    for provider, model, tier in rng.choices(tiers, k=500) + rng.choices(
+        [t for t in tiers if t[2] != "standard"], k=500
+    ):
+        entry = models[provider, model]
+        if tier == "fast" and any("speed" in v.when for v in entry.price_variants):
+            continue
+        size, day = (
+            rng.choice([0, 1, 199_999, 200_000, 200_001, 272_001, 900_000]),
+            date(2025, 1, 1).toordinal() + rng.randrange(800),
+        )
+        read, written, output = size // 3, size // 5, rng.randrange(5_000)
+        moment = datetime.combine(date.fromordinal(day), hour(12))
+        at = entry.get_prices(moment, contexts[tier])
+        usage = genai.Usage(input_tokens=size, cache_read_tokens=read, cache_write_tokens=written, output_tokens=output)
+        keys = {key: value for key, value in vars(at).items() if value is not None and key != "requests_kcount"}
+        cost = type(at)(**keys).calc_price(usage)["total_price"]
+        known = rate(con, provider, model, date.fromordinal(day).isoformat(), size, tier)
+        ours = known["input_uncached"] * (size - read - written) + known["cache_read"] * read
+        ours += known["cache_write_5m"] * written + (known["output"] or 0) * output
+        wanted.append(
+            (abs(ours - cost * MILLION) <= MILLION * Decimal("0.000001"), provider, model, tier, moment, size)
+        )
+    assert [w for w in wanted if not w[0]] == [] and len(wanted) > 900
+
+
+def test_zero_is_a_price_and_a_missing_one_is_that_of_its_ancestor() -> None:
+    def priced(free: bool = False, **keys: object) -> list[dict[str, object]]:
+        return list(prices._sizes(keys, free, prices.Counter()))
+
+    (row,) = priced(
+        input_mtok=Decimal(3), cache_read_mtok=Decimal(0), cache_write_mtok=Decimal(4), output_mtok=Decimal(9)
+    )
+    assert {meter: price * MILLION for meter, price in row.items() if meter in prices.METERS} == {
+        "input_uncached": 3, "cache_read": 0, "cache_write_5m": 4, "cache_write_1h": 4, "output": 9, "reasoning": 9,
+        "audio_input": 3, "audio_output": 9,
+    }  # fmt: skip
+    assert priced() == [] and priced(audio_hours=Decimal(1)) == [] and priced(True, audio_hours=Decimal(1)) == []
+    assert [row["output"] for row in priced(True)] == [0]
+
+
+RESOLVED = {
+    ("openai", "gpt-5-2025-08-07"): ("gpt-5", "openai", "gpt-5"),
+    ("openai", "GPT-5-Mini-20250807"): ("gpt-5-mini", "openai", "gpt-5-mini"),
+    ("openai", "openai/gpt-5"): ("gpt-5", "openai", "gpt-5"),
+    ("litellm", "anthropic/claude-haiku-4-5"): ("claude-haiku-4-5", "anthropic", "claude-haiku-4-5"),
+    ("gemini", "models/gemini-2.5-flash"): ("gemini-2.5-flash", "google", "gemini-2.5-flash"),
+    ("vertex_ai", "vertex_ai/gemini-2.5-pro"): ("gemini-2.5-pro", "google", "gemini-2.5-pro"),
+    ("vertex_ai", "publishers/google/models/gemini-2.5-flash"): ("gemini-2.5-flash", "google", "gemini-2.5-flash"),
+    ("gemini", "gemini-2.5-pro-preview-tts"): ("gemini-2.5-pro-tts", "google", "gemini-2.5-pro-tts"),
+    ("bedrock", "converse/eu.amazon.nova-pro-v1:0"): ("amazon.nova-pro-v1:0", "aws", "amazon.nova-pro-v1:0"),
+    ("aws", "us.anthropic.claude-sonnet-4-5-20250929-v1:0"): ("regional.anthropic.claude-sonnet-4-5-20250929-v1:0", "aws"),
+    ("aws", "global.anthropic.claude-sonnet-4-5-20250929-v1:0"): ("global.anthropic.claude-sonnet-4-5-20250929-v1:0", "aws"),
+    ("aws", "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.amazon.nova-lite-v1:0"): ("amazon.nova-lite-v1:0", "aws"),
+    ("aws", "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc"): (
+        "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc", None, None),
+    ("azure", "azure/EU/gpt-4o-2024-08-06"): ("azure/eu/gpt-4o-2024-08-06", "openai", "gpt-4o"),
+    ("openai", "whisper-1"): ("whisper-1", None, None),
+    ("openai", "ft:gpt-4o-mini:org::id"): ("ft:gpt-4o-mini:org::id", None, None),
+    ("openai", "gpt-preview-internal"): ("gpt-preview-internal", None, None),
+    ("hosted_vllm", "llama-3.3-70b"): ("llama-3.3-70b", None, None),
+    ("hosted_vllm", "gpt-5"): ("gpt-5", None, None),
+    ("openai", "x" * 5_000): ("x" * 5_000, None, None),
+    ("pinecone", None): (None, None, None),
+    (None, "GPT-5"): ("gpt-5", None, None),
+}  # fmt: skip
+
+
+def test_names_find_their_model(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute("create or replace temp table pairs(provider varchar, model_as_logged varchar)")
+    con.executemany("insert into pairs values (?, ?)", [list(pair) for pair in RESOLVED] * 2)
+    prices.resolve_models(con, "pairs", FOLDER)
+    rows = con.execute(
+        "select provider, model_as_logged, model, price_provider, price_model, rule from model_resolution"
+    ).fetchall()
+    assert len(rows) == len(RESOLVED)
+    found = {(row[0], row[1]): row[2:] for row in rows}
+    assert {pair: found[pair][: len(want)] for pair, want in RESOLVED.items()} == RESOLVED
+    assert found["openai", "gpt-5-2025-08-07"][3] == "equals gpt-5-2025-08-07"
+    assert found["azure", "azure/EU/gpt-4o-2024-08-06"][3] == "price of openai: equals gpt-4o-2024-08-06"
+    assert found["openai", "gpt-preview-internal"][3] == "no rule"
+    priced = "select count(*) from model_resolution m semi join rate_table r on r.provider = m.price_provider and r.model = m.price_model"
+    assert con.execute(priced).fetchone() == (sum(bool(row[3]) for row in rows),)
+
+
+def test_an_empty_log_resolves_to_an_empty_table(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute("create or replace temp table pairs(provider varchar, model_as_logged varchar)")
+    prices.resolve_models(con, "pairs", FOLDER)
+    columns = con.execute("select column_name, column_type from (describe model_resolution)").fetchall()
+    assert columns == [
+        (name, "VARCHAR") for name in ("provider", "model_as_logged", "model", "price_provider", "price_model", "rule")
+    ]
+
+
+def test_the_sample_company_pays_these_prices(con: duckdb.DuckDBPyConnection) -> None:
+    known = prices.load(FOLDER)
+    for table, size in ((company.LIST_PRICES, 1_000), (company.LONG_PRICES, company.LONG_CONTEXT + 1)):
+        for (provider, model), meters in table.items():
+            for name in {model, company.LOGGED_AS.get(model, model), company.BILLED_AS.get(model, model)}:
+                assert known.resolve(provider, name)[:3] == (model, provider, model)
+            ours = rate(con, provider, model, "2026-09-15", size)
+            assert {meter: ours[meter] for meter in meters} == {
+                meter: Decimal(price) for meter, price in meters.items()
+            }
+            assert rate(con, provider, model, "2026-10-31", size) == ours
+    short = {model for model in company.LIST_PRICES if model not in company.LONG_PRICES}
+    assert all(rate(con, *model, "2026-10-15", 1) == rate(con, *model, "2026-10-15", MILLION) for model in short)
+
+
+def test_the_rates_of_a_period_are_made_from_it(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute("create or replace temp table model_names as select '2026-10' as usage_period, * from (values ('aws', 'amazon.nova-pro-v1:0'), ('google', 'gemini-2.5-pro')) t(price_provider, price_model)")  # fmt: skip
+    con.execute("create or replace temp table policy_private_prices(price_id varchar, provider varchar, model varchar, meter varchar, per_token decimal(20, 12), valid_from date, valid_to date)")  # fmt: skip
+    con.execute("create or replace temp table policy_discounts as select 'edp' as discount_id, 'aws' as provider, null::varchar as service, null::varchar as model, 7.5::decimal(9, 6) as percent, date '2026-01-01' as valid_from, date '2027-01-01' as valid_to")  # fmt: skip
+    rates = f"select model, contracted_input_uncached * {MILLION} as price, input_gt from ({asset('sql', 'rate', 'rates.sql').read_text()}) where service_tier = 'standard' and valid_from <= '2026-10-05' and valid_to > '2026-10-05' order by all"  # fmt: skip
+    assert con.execute(rates, {"period": "2026-10"}).fetchall() == [
+        ("amazon.nova-pro-v1:0", Decimal("0.74"), -1),
+        ("gemini-2.5-pro", Decimal("1.25"), -1),
+        ("gemini-2.5-pro", Decimal("2.5"), 200_000),
+    ]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(FOLDER, tmp_path / "list_prices"))
+
+
+def test_the_newest_snapshot_is_used(folder: Path) -> None:
+    older = prices.newest(folder)
+    newer = Path(shutil.copytree(older, folder / "2031-01-01"))
+    (folder / "2032-notes").mkdir()
+    rates = pq.read_table(newer / "rates.parquet")
+    pq.write_table(rates.filter(pa.compute.equal(rates["provider"], "openai")), newer / "rates.parquet")
+    with memory() as con:
+        prices.register(con, folder)
+        assert con.execute("select distinct provider from rate_table").fetchall() == [("openai",)]
+    assert prices.load(folder).resolve("aws", "amazon.nova-pro-v1:0")[1] is None
+    assert prices.load(FOLDER).resolve("aws", "amazon.nova-pro-v1:0")[1] == "aws"
+
+
+def test_what_is_missing_or_broken_is_refused(folder: Path) -> None:
+    newest = prices.newest(folder)
+    with memory() as con, pytest.raises(Refused, match="no snapshot of list prices"):
+        prices.register(con, folder / "elsewhere")
+    rules = pq.read_table(newest / "match_rules.parquet").to_pylist()
+    broken = [{**rule, "op": "regex", "pattern": "(("} if i == 0 else rule for i, rule in enumerate(rules)]
+    pq.write_table(pa.Table.from_pylist(broken, prices.RULES), newest / "match_rules.parquet")
+    with pytest.raises(Refused, match=r"match_rules.parquet: not a regular expression"):
+        prices.load(folder)
+    (newest / "rates.parquet").unlink()
+    with memory() as con, pytest.raises(Refused, match=r"rates.parquet: the snapshot lacks this file"):
+        prices.register(con, folder)
+
+
+def test_an_export_is_the_snapshot_again_and_never_replaces_one(tmp_path: Path) -> None:
+    genai = pytest.importorskip("genai_prices")
+    shipped = prices.newest(FOLDER)
+    if json.loads((shipped / "snapshot.json").read_text())["version"] != genai.__version__:
+        pytest.skip("the snapshot was made from another genai-prices")
+    made = prices.export(tmp_path, date.fromisoformat(shipped.name))
+    for name in ("rates.parquet", "match_rules.parquet"):
+        assert pq.read_table(made / name).equals(pq.read_table(shipped / name))
+    for name in ("snapshot.json", "LICENSE"):
+        assert (made / name).read_text() == (shipped / name).read_text()
+    assert sorted(p.name for p in tmp_path.iterdir()) == [shipped.name]
+    with pytest.raises(Refused, match="this day has a snapshot already"):
+        prices.export(tmp_path, date.fromisoformat(shipped.name))
+
+
+def test_a_thousand_unknown_names_are_quick(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute("create or replace temp table pairs as select 'openrouter' as provider, 'maker/unknown-' || i || '-20260101' as model_as_logged from range(1000) t(i)")  # fmt: skip
+    prices.load(FOLDER)
+    start = time.process_time()
+    prices.resolve_models(con, "pairs", FOLDER)
+    assert time.process_time() - start < 1
