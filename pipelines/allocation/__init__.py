@@ -1,0 +1,1 @@
+"""Shared cost to its owners: rules (policy file), engine (SQL over a whole period), kernel (exact integers), csv (no home)."""
