@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from pipelines import models
+from pipelines import models, policy
 from pipelines.home import asset
 from pipelines.run import Run
 
@@ -41,7 +41,8 @@ def severity(name: str) -> str:
 
 
 def run_checks(run: Run, close: str | None = None) -> list[CheckResult]:
-    """Every check over the warehouse; with `close`, those that look at one period look at that one only."""
+    """Every check over the warehouse, under today's policy; with `close`, those that look at one period look at that one only."""
+    policy.register(run.con, run.policy)
     params = {"only_period": close, "through": run.through}
     return [_check(run, model, params) for model in models.checks()]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-
 from pipelines import checks, models, policy
 from pipelines.books import Entry
 from pipelines.errors import Refused

@@ -104,9 +104,6 @@ def check(home: Home) -> list[CheckResult]:
     if manifest is None:
         raise Refused("nothing is published yet", str(home.root), "run: apportion nightly")
     with open_run(home, date.fromisoformat(manifest["through"]), lambda text: None) as run:
-        from pipelines import policy
-
-        policy.register(run.con, run.policy)
         if not run.con.execute("select count(*) from duckdb_tables() where table_name = 'ledger'").fetchall()[0][0]:
             raise Refused("the warehouse is empty", str(home.warehouse), "run: apportion nightly")
         results = run_checks(run)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import duckdb
@@ -116,11 +117,14 @@ def land(con: duckdb.DuckDBPyConnection, home: Home, sources: Any, night: date, 
     _remove_orphans(con, home)
     report = LandingReport()
     problems: list[dict[str, Any]] = []
-    for found in _arrive(con, home, sources, arrivals, problems):
-        place = found.files[0].name
+    new = _arrive(con, home, sources, arrivals, problems)
+    said = monotonic()
+    for number, found in enumerate(new, 1):
+        if monotonic() - said > 1:
+            said = monotonic()
+            say(f"land {number} of {len(new)}: {found.files[0].name}")
         try:
             _land_one(con, home, found, arrivals.known[found.delivery_id], report)
-            say(f"landed {place}")
         except Refused as refused:
             problems.append(_problem("refused", str(refused), found.files[0], found.delivery_id, found.format.name))
     for kind in ("gateway", "gpu"):
@@ -129,6 +133,8 @@ def land(con: duckdb.DuckDBPyConnection, home: Home, sources: Any, night: date, 
         ).fetchall()
         for (source,) in pending:
             duplicates.compare(con, home, kind, source)
+    if report.new:
+        say(f"landed {report.new:,} deliveries: {report.good:,} rows, {report.rejected:,} in quarantine")
     _remember(con, problems)
     for problem in sorted(problems, key=lambda row: row["path"]):
         if problem["state"] == "refused":

@@ -28,7 +28,11 @@ class Published:
 
     name: str
     order: str
-    select: str = ""  # over the warehouse; empty: the whole table
+    columns: str = "*"
+
+    @property
+    def source(self) -> str:
+        return f"select {self.columns} from warehouse.main.{self.name}"
 
 
 TABLES = (
@@ -37,19 +41,19 @@ TABLES = (
     Published("allocation_steps", "all"),
     Published("statement_lines", "period, version, team_id, line_no"),
     Published("statements", "period, version, team_id, cost_center"),
-    Published("bill_lines", "charge_id, source_file, source_row, usage_date", "select * exclude (usage_period) from bill_lines"),
-    Published("reconciliation", "all", "select usage_period as period, * exclude (usage_period) from reconciliation"),
+    Published("bill_lines", "charge_id, source_file, source_row, usage_date", "* exclude (usage_period)"),
+    Published("reconciliation", "all", "usage_period as period, * exclude (usage_period)"),
     Published("usage_daily", "all"),
     Published("usage_hourly", "all"),
-    Published("gpu_usage", "all", "select * exclude (usage_period) from gpu_usage"),
-    Published("rates", "all", "select distinct * exclude (usage_period) from rates"),
-    Published("model_names", "all", "select distinct * exclude (usage_period) from model_names"),
+    Published("gpu_usage", "all", "* exclude (usage_period)"),
+    Published("rates", "all", "distinct * exclude (usage_period)"),
+    Published("model_names", "all", "distinct * exclude (usage_period)"),
     Published("blended_rates", "all"),
     Published("periods", "period"),
     Published("period_events", "number"),
     Published("exceptions", "all"),
     Published("allocation_rules", "rule_id"),
-    Published("source_files", "kind, source, path, delivery_id", "select * exclude (modified_ns, reader) from source_files"),
+    Published("source_files", "kind, source, path, delivery_id", "* exclude (modified_ns, reader)"),
     Published("quarantine", "kind, source, path, source_row"),
 )
 
@@ -113,7 +117,7 @@ def _build(run: Run, version: Path) -> None:
     con.execute(f"attach $path as pub (storage_version '{STORAGE}')", {"path": str(part)})
     try:
         for table in TABLES:
-            con.execute(f"create table pub.{table.name} as select * from ({table.select or f'from {table.name}'}) order by {table.order}")
+            con.execute(f"create table pub.{table.name} as select * from ({table.source}) order by {table.order}")
         _views(run)
         _comment(run)
         con.execute("checkpoint pub")
@@ -162,9 +166,8 @@ def _verify_copy(run: Run, part: Path) -> None:
     con.execute("attach $path as copy_of (read_only)", {"path": str(part)})
     try:
         for table in TABLES:
-            source = table.select or f"from {table.name}"
             there = con.execute(f"select count(*) from copy_of.{table.name}").fetchall()
-            here = con.execute(f"select count(*) from ({source})").fetchall()
+            here = con.execute(f"select count(*) from ({table.source})").fetchall()
             if there != here:
                 raise RuntimeError(f"published table {table.name} has {there[0][0]} rows, the warehouse {here[0][0]}")
         for sums in ("sum(effective_cost)", "sum(chargeback_cost)"):

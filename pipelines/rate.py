@@ -34,7 +34,7 @@ def rate(run: Run, scopes: list[Scope]) -> None:
         by_name = {model.name: model for model in models.stage("rate")}
         with transaction(run.con):
             models.replace_period(run.con, by_name["rates"], scope.params)
-        for batch in _batches(_changed_days(run, scope)):
+        for batch in list(_batches(_changed_days(run, scope))) or [[]]:  # without traffic: empty tables
             _rate_days(run, scope, batch, by_name)
 
 
@@ -70,7 +70,7 @@ def _changed_days(run: Run, scope: Scope) -> list[Day]:
     ).fetchall()
     rates = run.con.execute("select sha256(string_agg(to_json(r)::varchar, '' order by rate_id)) from rates r where usage_period = ?", [scope.period.label]).fetchall()
     names = run.con.execute("select sha256(string_agg(to_json(n)::varchar, '' order by provider, model_as_logged)) from model_names n where usage_period = ?", [scope.period.label]).fetchall()
-    shared = [scope.policy.fingerprint, rates, names, *(m.code_version for m in models.stage("rate"))]
+    shared = [scope.policy.fingerprint_of(["teams", "sources"]), rates, names, *(m.code_version for m in models.stage("rate"))]
     days = []
     for day, rows, files, losers, known in inputs:
         fingerprint = digest([files, losers, *shared])
@@ -93,9 +93,9 @@ def _batches(days: list[Day]) -> Iterator[list[Day]]:
 def _rate_days(run: Run, scope: Scope, batch: list[Day], by_name: dict[str, models.Model]) -> None:
     """Usage events, rollup and hours of some days; the rollup's rows and the names of the files commit together."""
     con = run.con
-    first, last = batch[0].day, batch[-1].day + timedelta(days=1)
     days = [day.day for day in batch]
-    landed_table(con, "landed_events", "gateway", landed_files(con, run.home, "gateway", first, last), days)
+    files = landed_files(con, run.home, "gateway", days[0], days[-1] + timedelta(days=1)) if days else []
+    landed_table(con, "landed_events", "gateway", files, days)
     models.make(con, by_name["events"], scope.params)
     models.make(con, by_name["usage_events"], scope.params)
     written = {day.day: _write_day(run, day.day) for day in batch}

@@ -1,13 +1,14 @@
 """Runs the rules over a whole period inside DuckDB: portions -> pots -> weights -> exact parts, stage by stage.
 
 A *pot* is what one step of one rule splits by the same weights: all charges that share the step's `by` values (and the day,
-with `window: day`). Weights are found once per pot; then every charge in it is split on its own, by largest remainder over
-whole pico-units, for every measure. Tables named alloc_* are this module's own:
+with `window: day`). Weights are found once per pot, and a cap or a cutoff changes them there; then every charge in it is split
+on its own, by largest remainder over whole pico-units, for every measure. Tables named alloc_* are this module's own:
 
-    alloc_portions  the portions with a number (_pid) and their pool      alloc_pots     pot -> rule, step, total weight
-    alloc_items     what the current stage splits: _pid, pool, measures   alloc_weights  pot -> targets and their weights
-    alloc_split     _pid, pool -> pots, with the share of each part       alloc_final    parts that found their owner
-    alloc_landed    what support teams hold and still pass on             alloc_steps    parts that reached a support team
+    alloc_portions  the portions with a number (_pid) and their pool      alloc_pots     pot -> rule, step, why this step
+    alloc_items     what the current stage splits: _pid, pool, measures   alloc_weights  pot, ord -> target, dims and weight
+    alloc_split     _pid, pool -> pots, with the share of each part       alloc_totals   pot -> its weights as a list, their sum
+    alloc_landed    what support teams hold and still pass on             alloc_final    parts that found their owner
+    alloc_loose     weights as found, before their order and sum          alloc_steps    parts that reached a support team
 """
 
 from __future__ import annotations
@@ -18,18 +19,29 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import pyarrow as pa
 
 from pipelines.allocation import kernel
-from pipelines.allocation.rules import ALLOCATED, UNALLOCATED, AllocationPolicy, Part, Predicate, Rule, Step, groups
+from pipelines.allocation.rules import (
+    ALLOCATED,
+    BASIS_POINTS,
+    UNALLOCATED,
+    AllocationPolicy,
+    Part,
+    Rule,
+    Step,
+    groups,
+)
 from pipelines.errors import Refused
 
-CHUNK = 1_000_000  # rows that one splitting statement makes, so that memory stays bounded
+CHUNK = 400_000  # amounts that one splitting statement makes, so that memory stays bounded
 SAFE = 1e37  # products below this fit HUGEINT (1.7e38) whatever the rounding of the estimate
-SHOWN = Decimal(10) ** 26  # quantities from here on do not fit DECIMAL(38,12)
+SHOWN = Decimal(10) ** 25  # quantities from here on may not fit DECIMAL(38,12) when summed
+PLACES = 12  # decimals of every amount and quantity
+PICO = 10**PLACES  # units of one
 
 
 def run(
@@ -58,7 +70,24 @@ class _Driver:
 
     table: str
     columns: frozenset[str]
-    big: bool  # weights are BIGNUM
+    big: bool = False  # weights are BIGNUM
+    decimals: int = 0  # of its weights
+    blank_is_any: bool = True  # a row without a key holds for every key
+
+
+class _Weight(NamedTuple):
+    """One target of one pot: what the driver says (`quantity`), and the whole number that decides.
+
+    `exact` says that the quantities of the pot are in the same proportions as its whole numbers.
+    """
+
+    pot: int
+    target: str
+    dims: tuple[str | None, ...]
+    quantity: Decimal | None
+    w: int
+    exact: bool
+    note: str | None = None
 
 
 def _quoted(name: str) -> str:
@@ -72,6 +101,87 @@ def _units(column: str) -> str:
 
 def _money(units: str) -> str:
     return f"({units}::decimal(38, 0) * 0.000000000001::decimal(12, 12))::decimal(38, 12)"
+
+
+def _plain(decimal: str) -> str:
+    """A DECIMAL with decimals as text, without the zeros at its end."""
+    return f"rtrim(rtrim({decimal}::varchar, '0'), '.')"
+
+
+def _fits(number: Decimal) -> bool:
+    """Whether DECIMAL(38,12) holds it as it is."""
+    return number < SHOWN and number == round(number, PLACES)
+
+
+def _cut(amount: str) -> str:
+    """The part of `amount` from `low` to `high` of `whole` in alloc_split s. Rounded cumulatively: parts add up exactly."""
+    units, rest = f"abs({amount}) // s.whole", f"abs({amount}) % s.whole"
+    high, low = (f"({units} * s.{end} + {rest} * s.{end} // s.whole)" for end in ("high", "low"))
+    return f"(sign({amount}) * ({high} - {low}))::hugeint"
+
+
+def _limited(part: Part, members: list[_Weight], amount: int, most: dict[str, Fraction]) -> list[_Weight]:
+    """The weights of one pot after its cap, then its cutoff; nothing if these change nothing.
+
+    `amount` is what the pot splits of the first measure, in pico-units; `most` what the cap's driver says for each owner.
+    Only a pot above zero can be over a cap. Quantities stay what the driver says.
+    """
+    cap, cutoff = part.cap, part.cutoff
+    total = sum(member.w for member in members)
+    owned: dict[str, int] = defaultdict(int)
+    for member in members:
+        owned[member.target] += member.w
+    before = {owner: Fraction(w, total) for owner, w in owned.items()}
+    after, over = before, Fraction(0)
+    notes: dict[str, list[str]] = defaultdict(list)
+    if cap and amount > 0:
+        limits = {owner: Fraction(cap.times) * value * PICO / amount for owner, value in most.items()}
+        after, over = kernel.capped(before, limits, exempt=cap.excess)
+        for owner in (owner for owner in before if after[owner] < before[owner]):
+            notes[owner].append(f"capped at {cap.times:f} times {cap.of}")
+        if over:
+            notes[cap.excess].append(f"what is over {cap.times:f} times {cap.of}")
+    small = _small(part, after)
+    if cutoff and small:
+        notes[cutoff.to].append(f"shares below {Decimal(cutoff.below) / 100:f}% together")
+    if not notes:
+        return []
+    nobody = (None,) * len(members[0].dims)
+    pieces = [(m._replace(exact=m.exact and not over), after[m.target] * Fraction(m.w, owned[m.target])) for m in members]
+    if cutoff:
+        pieces = [(m._replace(target=cutoff.to, dims=nobody) if m.target in small else m, share) for m, share in pieces]
+    if cap and over:
+        pieces.append((_Weight(members[0].pot, cap.excess, nobody, Decimal(0), 0, False), over))
+    return _merged(pieces, notes)
+
+
+def _small(part: Part, shares: dict[str, Fraction]) -> set[str]:
+    """Owners below the cutoff; never one that the rule names to take what others do not."""
+    if not part.cutoff:
+        return set()
+    named = {part.cutoff.to, part.cap.excess if part.cap else None}
+    return {owner for owner, share in shares.items() if share * BASIS_POINTS < part.cutoff.below} - named
+
+
+def _merged(pieces: list[tuple[_Weight, Fraction]], notes: dict[str, list[str]]) -> list[_Weight]:
+    """One weight for each target and its dims, with quantities and shares summed."""
+    groups: dict[tuple[str, tuple[str | None, ...]], list[tuple[_Weight, Fraction]]] = defaultdict(list)
+    for piece in pieces:
+        groups[piece[0].target, piece[0].dims].append(piece)
+    merged = []
+    whole = kernel.integers([sum(share for _, share in group) for group in groups.values()])
+    for group, w in zip(groups.values(), whole, strict=True):
+        quantities = [weight.quantity for weight, _ in group]
+        first = group[0][0]
+        merged.append(
+            first._replace(
+                quantity=None if None in quantities else sum(quantities, Decimal(0)),
+                w=w,
+                exact=all(weight.exact for weight, _ in group),
+                note="; ".join(notes.get(first.target, [])) or None,
+            )
+        )
+    return merged
 
 
 class _Run:
@@ -93,6 +203,7 @@ class _Run:
         self.drivers: dict[str, _Driver] = {}
         self.columns: frozenset[str] = frozenset()
         self.pots = 0
+        self.limited: list[tuple[Part, int, int]] = []  # with a cap or a cutoff: their pots, first and last
 
     def all(self, portions: str) -> None:
         self.prepare(portions)
@@ -144,15 +255,18 @@ class _Run:
         sums = "".join(f", {m} hugeint" for m in self.amounts)
         con.execute(
             "create or replace temp table alloc_pots(pot bigint, rule_id varchar, cost_pool varchar, method varchar, part varchar, stage int,"
-            " driver varchar, fallback_level int, reason varchar, total hugeint, driver_total decimal(38, 12))"
+            " driver varchar, fallback_level int, reason varchar)"
         )
+        weight = f"target varchar{dims}, quantity decimal(38, 12), w hugeint, big varchar, exact boolean, note varchar"
+        con.execute(f"create or replace temp table alloc_loose(pot bigint, {weight})")
+        con.execute(f"create or replace temp table alloc_weights(pot bigint, ord bigint, {weight})")
         con.execute(
-            f"create or replace temp table alloc_weights(pot bigint, ord bigint, target varchar{dims}, quantity decimal(38, 12), w hugeint, big varchar)"
+            "create or replace temp table alloc_totals(pot bigint, members bigint, total hugeint, weights hugeint[], driver_total decimal(38, 12),"
+            " exact boolean, big_total varchar)"
         )
+        con.execute("create or replace temp table alloc_limits(pot bigint, target varchar, most varchar)")
         for table in ("alloc_final", "alloc_steps"):
-            con.execute(
-                f"create or replace temp table {table}(_pid bigint, pot bigint, note varchar, target varchar{dims}, quantity decimal(38, 12){sums})"
-            )
+            con.execute(f"create or replace temp table {table}(_pid bigint, pot bigint, ord bigint, note varchar{sums})")
         con.execute(f"create or replace temp table alloc_landed(_pid bigint, pool varchar{sums})")
 
     def require(self, names: set[str] | frozenset[str], who: str, line: int) -> None:
@@ -173,13 +287,14 @@ class _Run:
 
     def load_drivers(self) -> None:
         for rule in self.rules:
-            for step in rule.steps:
-                if step.driver and step.driver not in self.drivers and step.driver != ALLOCATED:
-                    self.drivers[step.driver] = self.load_driver(step.driver, rule, step)
+            for part in rule.parts:
+                for name, line in part.needs:
+                    if name != ALLOCATED and name not in self.drivers:
+                        self.drivers[name] = self.load_driver(name, rule, self.policy.where(line))
 
-    def load_driver(self, name: str, rule: Rule, step: Step) -> _Driver:
+    def load_driver(self, name: str, rule: Rule, where: str) -> _Driver:
         """The driver's rows, once; refused when a number is not exact or negative, or a row has a twin or no target."""
-        con, where = self.con, self.policy.where(step.line)
+        con = self.con
         source = self.policy.drivers.get(name) or self.find_driver(name)
         if source is None:
             raise Refused(
@@ -188,35 +303,24 @@ class _Run:
         table = f"alloc_driver_{len(self.drivers)}"
         body = source if " " in source.strip() else f"from {source}"
         try:
-            con.execute(f"create or replace temp table {table} as {body}")
+            types = {row[0].lower(): row[1].upper() for row in con.execute(f"describe {body}").fetchall()}
+            self.check_columns(name, types, where)
+            typed = "target::varchar as target" + ", usage_date::date as usage_date" * ("usage_date" in types)
+            con.execute(f"create or replace temp table {table} as select * replace ({typed}) from ({body})")
         except duckdb.Error as error:
             if name not in self.policy.drivers:
                 raise
             raise Refused(f"driver {name}: {str(error).splitlines()[0][:160]}", where, "correct its SELECT") from None
-        types = {row[0].lower(): row[1].upper() for row in con.execute(f"describe {table}").fetchall()}
-        missing = [column for column in ("target", "weight") if column not in types]
-        if missing:
-            raise Refused(
-                f"driver {name} has no column {missing[0]}", where, "a driver has target, weight and its keys"
-            )
-        if (
-            not types["weight"].startswith(("DECIMAL", "BIGNUM"))
-            and not types["weight"].endswith("INT")
-            and types["weight"] != "INTEGER"
-        ):
-            raise Refused(
-                f"driver {name} has weights of type {types['weight']}",
-                where,
-                "cast them to a whole number or a DECIMAL",
-            )
         keys = ", ".join(_quoted(column) for column in types if column != "weight")
         bad = con.execute(
             f"""
-            select 'a row without a target' from {table} where nullif(target::varchar, '') is null
+            select 'a row without a target' from {table} where nullif(target, '') is null
             union all
-            select 'a negative weight for ' || target::varchar from {table} where weight::varchar like '-%' and weight < 0
+            select 'a row without a weight for ' || target from {table} where weight is null
             union all
-            select 'two rows for the same key and target ' || any_value(target::varchar)
+            select 'a negative weight for ' || target from {table} where weight < 0
+            union all
+            select 'two rows for the same key and target ' || any_value(target)
             from (select {keys}, count(*) as n from {table} group by all having count(*) > 1) having count(*) > 0
             limit 1
             """
@@ -226,51 +330,87 @@ class _Run:
         if self.known_targets is not None:
             known = sorted(self.known_targets | {UNALLOCATED, *self.policy.support_teams})
             odd = con.execute(
-                f"select min(target::varchar) from {table} where target::varchar not in (select unnest($known))",
-                {"known": known},
+                f"select min(target) from {table} where target not in (select unnest($known))", {"known": known}
             )
             if (found := odd.fetchall()[0][0]) is not None:
                 raise Refused(f"driver {name} names the unknown team {found}", where, "name a team of teams.yaml")
-        return _Driver(table, frozenset(types), types["weight"] == "BIGNUM")
+        decimals = int(types["weight"].rstrip(")").split(",")[1]) if types["weight"].startswith("DECIMAL") else 0
+        return _Driver(table, frozenset(types), types["weight"] == "BIGNUM", decimals)
+
+    @staticmethod
+    def check_columns(name: str, types: dict[str, str], where: str) -> None:
+        missing = [column for column in ("target", "weight") if column not in types]
+        if missing:
+            raise Refused(
+                f"driver {name} has no column {missing[0]}", where, "a driver has target, weight and its keys"
+            )
+        weight = types["weight"]
+        if not weight.startswith(("DECIMAL", "BIGNUM")) and not weight.endswith("INT") and weight != "INTEGER":
+            raise Refused(
+                f"driver {name} has weights of type {weight}", where, "cast them to a whole number or a DECIMAL"
+            )
 
     def support_order(self) -> list[tuple[str, ...]]:
-        """Support teams in the order in which they pass cost on, by the rules and by whom their drivers name."""
+        """Support teams in the order in which they pass cost on, by the rules and by whom their data name."""
         teams = self.policy.support_teams
         if self.policy.cycles == "step_down":
             return [(team,) for team in self.policy.order]
-        flows = self.policy.flows(self.rules)
-        for rule in (rule for rule in self.rules if rule.pool in teams):
-            for step in rule.steps:
-                if step.driver and step.driver != ALLOCATED:
-                    found = self.con.execute(
-                        f"select distinct target::varchar from {self.drivers[step.driver].table} where target::varchar in (select unnest($teams))"
-                        f" and {self.eligible(rule, self.drivers[step.driver])}",
-                        {"teams": list(teams)},
-                    ).fetchall()
-                    flows |= {(rule.pool, target) for (target,) in found if target != rule.pool}
-        order = groups(teams, flows)
-        for group in order:
-            if len(group) > 1 and self.policy.cycles == "error":
-                line = next(rule.line for rule in self.rules if rule.pool in group)
-                fix = "say cycles: reciprocal, or step_down with an order"
-                raise Refused(
-                    f"{' and '.join(group)} pass cost to each other by their drivers", self.policy.where(line), fix
-                )
-        return order
+        passing = [rule for rule in self.rules if rule.pool in teams]
+        flows = {rule.id: self.policy.flows([rule]) | self.flows_of_data(rule) for rule in passing}
+        if self.policy.cycles == "error":
+            for day in sorted({rule.start for rule in passing}):
+                self.refuse_cycle([rule for rule in passing if rule.start <= day < rule.end], flows)
+        return groups(teams, set().union(*flows.values()))
 
-    def eligible(self, rule: Rule, driver: _Driver) -> str:
+    def flows_of_data(self, rule: Rule) -> set[tuple[str, str]]:
+        """(from, to) between different support teams, as far as the rule's drivers and owner columns name the receiver."""
+        found: set[tuple[str, str]] = set()
+        for step in rule.steps:
+            if step.kind == "owner":
+                source = f"(select trim({_quoted(step.name)}::varchar) as target from alloc_portions)"
+                condition = self.eligible(rule, frozenset({"target"}))
+            elif step.driver and step.driver != ALLOCATED:
+                driver = self.drivers[step.driver]
+                source = driver.table
+                condition = f"{self.eligible(rule, driver.columns)} and {'true' if step.kind == 'even' else 'weight > 0'}"
+            else:
+                continue
+            targets = self.eligible_rows(
+                rule,
+                f"select distinct target from {source} where {condition} and target in (select unnest($teams))",
+                {"teams": list(self.policy.support_teams)},
+            )
+            found |= {(rule.pool, target) for (target,) in targets if target != rule.pool}
+        return found
+
+    def refuse_cycle(self, rules: list[Rule], flows: dict[str, set[tuple[str, str]]]) -> None:
+        for group in groups(self.policy.support_teams, set().union(*(flows[rule.id] for rule in rules))):
+            if len(group) > 1:
+                line = next(rule.line for rule in rules if rule.pool in group)
+                what = f"{' and '.join(group)} pass cost to each other by their drivers or owners"
+                raise Refused(what, self.policy.where(line), "say cycles: reciprocal, or step_down with an order")
+
+    def eligible(self, rule: Rule, columns: frozenset[str]) -> str:
+        """The condition on a driver's rows that the rule sets; `columns` are what the driver has."""
         if rule.eligible is None:
             return "true"
-        return self.condition(rule, rule.eligible, driver.columns)
-
-    def condition(self, rule: Rule, eligible: Predicate, columns: frozenset[str]) -> str:
-        missing = sorted(eligible.columns - columns)
+        missing = sorted(rule.eligible.columns - columns)
         if missing:
             fix = "use a column of every driver of the rule"
             raise Refused(
                 f"rule {rule.id}: eligible names the unknown column {missing[0]}", self.policy.where(rule.line), fix
             )
-        return f"({eligible.sql})"
+        return f"({rule.eligible.sql})"
+
+    def eligible_rows(self, rule: Rule, sql: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+        """What `sql` gives, which has the rule's condition in it; refused when the condition does not fit the columns."""
+        try:
+            return self.con.execute(sql, values).fetchall()
+        except (duckdb.ConversionException, duckdb.BinderException):
+            if rule.eligible is None:
+                raise
+            what = f"rule {rule.id}: eligible compares a column with a value of another type"
+            raise Refused(what, self.policy.where(rule.line), "compare text with text in quotes") from None
 
     # One stage ----------------------------------------------------------------------------------------------------
 
@@ -294,9 +434,11 @@ class _Run:
         con.execute(
             "create or replace temp table alloc_split(_pid bigint, pool varchar, pot bigint, low int, high int, whole int, note varchar)"
         )
-        if any(step.driver == ALLOCATED for rule in self.rules if rule.pool in pools for step in rule.steps):
+        if any(rule.uses_allocated for rule in self.rules if rule.pool in pools):
             self.drivers[ALLOCATED] = self.held_so_far()
         mutual = len(pools) > 1 and pools[0] in self.policy.support_teams
+        if mutual:
+            self.refuse_caps(pools)
         source = (
             "(select distinct _pid from alloc_items) cross join (select unnest($pools) as pool)"
             if mutual
@@ -315,34 +457,37 @@ class _Run:
         busy = {no for (no,) in con.execute("select distinct no from alloc_work").fetchall()}
         for no in sorted(busy):
             self.resolve(number, no, self.rules[no])
+        self.limit()
+        self.weigh()
         if mutual:
             self.solve(number, pools)
-        self.weigh()
+            self.weigh()
         self.split()
+
+    def refuse_caps(self, pools: tuple[str, ...]) -> None:
+        """A cap needs the amount of its pot, and between teams that serve each other that depends on the cap."""
+        for rule in self.rules:
+            cap = next((part.cap for part in rule.parts if part.cap), None)
+            if rule.pool in pools and cap:
+                what = f"a cap between {' and '.join(pools)}, which pass cost to each other"
+                fix = "say cycles: step_down with an order, or remove the cap"
+                raise Refused(what, self.policy.where(cap.line), fix)
 
     def held_so_far(self) -> _Driver:
         """`@allocated`: the first measure that owners hold from earlier stages; owners below zero do not count."""
-        by = sorted(
-            {
-                column.lower()
-                for rule in self.rules
-                for step in rule.steps
-                if step.driver == ALLOCATED
-                for column in step.by
-            }
-        )
-        columns = "".join(f", p.{_quoted(column)}" for column in by if column != "usage_date")
+        by = {c.lower() for rule in self.rules if rule.uses_allocated for step in rule.steps for c in step.by}
+        columns = "".join(f", p.{_quoted(column)}" for column in sorted(by) if column != "usage_date")
         self.con.execute(
             f"""
             create or replace temp table alloc_driver_held as
-            select p.usage_date{columns}, f.target, sum(f.m0)::hugeint as weight
-            from alloc_final f join alloc_portions p on p._pid = f._pid
-            where f.target <> $unallocated
+            select p.usage_date{columns}, w.target, {_money("sum(f.m0)")} as weight
+            from alloc_final f join alloc_weights w on w.pot = f.pot and w.ord = f.ord join alloc_portions p on p._pid = f._pid
+            where w.target <> $unallocated
             group by all
             """,
             {"unallocated": UNALLOCATED},
         )
-        return _Driver("alloc_driver_held", frozenset({"usage_date", "target", "weight", *by}), False)
+        return _Driver("alloc_driver_held", frozenset({"usage_date", "target", "weight", *by}), decimals=PLACES, blank_is_any=False)
 
     # Pots and their weights ---------------------------------------------------------------------------------------
 
@@ -366,7 +511,7 @@ class _Run:
             pot = self.new_pot(
                 rule, stage, "", None, level, "; ".join(dict.fromkeys(failed)) or "nobody is left to pay"
             )
-            self.add_weights([(pot, UNALLOCATED, None, 1)])
+            self.add_weights([_Weight(pot, UNALLOCATED, self.no_dims, None, 1, False)])
             con.execute("insert into alloc_found select _pid, ?, 0, 1 from alloc_open", [pot])
         con.execute(
             """
@@ -401,25 +546,39 @@ class _Run:
         return failed
 
     def closed(self, rule: Rule) -> list[str]:
-        return sorted(self.policy.closed(rule.pool)) if rule.pool in self.policy.support_teams else []
+        return sorted(self.policy.closed(rule.pool))
 
     def new_pot(self, rule: Rule, stage: int, part: str, driver: str | None, level: int, reason: str | None) -> int:
         self.pots += 1
         self.con.execute(
-            "insert into alloc_pots values (?, ?, ?, ?, ?, ?, ?, ?, ?, null, null)",
+            "insert into alloc_pots values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [self.pots, rule.id, rule.pool, rule.method, part, stage, driver, level, reason],
         )
         return self.pots
 
-    def add_weights(self, rows: list[tuple[int, str, Decimal | None, int]]) -> None:
-        """(pot, target, shown quantity, whole weight)"""
-        values = [
-            (pot, target, quantity, w if w < SAFE else None, str(w) if w >= SAFE else None)
-            for pot, target, quantity, w in rows
-        ]
-        self.con.executemany("insert into alloc_weights(pot, target, quantity, w, big) values (?, ?, ?, ?, ?)", values)
+    @property
+    def no_dims(self) -> tuple[None, ...]:
+        return (None,) * len(self.dims)
+
+    def add_weights(self, rows: list[_Weight]) -> None:
+        columns: dict[str, list[Any]] = {
+            "pot": [row.pot for row in rows],
+            "target": [row.target for row in rows],
+            **{f"dim_{i}": [row.dims[i] for row in rows] for i in range(len(self.dims))},
+            "quantity": [None if row.quantity is None else f"{row.quantity:f}" for row in rows],
+            "w": [str(row.w) if row.w < SAFE else None for row in rows],
+            "big": [None if row.w < SAFE else str(row.w) for row in rows],
+            "exact": [row.exact for row in rows],
+            "note": [row.note for row in rows],
+        }
+        types = {"pot": pa.int64(), "exact": pa.bool_()}
+        table = pa.table({name: pa.array(values, types.get(name, pa.string())) for name, values in columns.items()})
+        self.con.register("alloc_given", table)
+        self.con.execute("insert into alloc_loose from alloc_given")
+        self.con.unregister("alloc_given")
 
     def constant_pot(self, stage: int, rule: Rule, part: Part, step: Step, level: int, reason: str | None) -> None:
+        """One pot of fixed owners; with a cap, which looks at amounts, one for each key."""
         closed = self.closed(rule)
         if step.kind == "to":
             weights = [(step.name, Decimal(1))] if step.name not in closed else []
@@ -429,170 +588,241 @@ class _Run:
             weights = [(target, weight) for target, weight in step.weights if weight > 0 and target not in closed]
             if rule.eligible:
                 weights = self.eligible_weights(rule, weights)
+        capped = step.shares and part.cap is not None
+        by, dated = (step.by, step.window == "day") if capped else ((), False)
+        keys = self.make_keys(by, dated)
         self.con.execute("create or replace temp table alloc_hits(_pid bigint, pot bigint)")
         if not weights:
             return
-        pot = self.new_pot(rule, stage, part.label, None, level, reason)
         whole = kernel.integers([Fraction(weight) for _, weight in weights])
-        shown = [None if step.kind == "to" else weight for _, weight in weights]
+        shown = [weight if step.shares and _fits(weight) else None for _, weight in weights]
         self.add_weights(
-            [(pot, target, quantity, w) for (target, _), quantity, w in zip(weights, shown, whole, strict=True)]
+            [
+                _Weight(pot, target, self.no_dims, quantity, w, quantity is not None)
+                for (pot,) in self.con.execute("select pot from alloc_keys").fetchall()
+                for (target, _), quantity, w in zip(weights, shown, whole, strict=True)
+            ]
         )
-        self.con.execute("insert into alloc_hits select _pid, ? from alloc_open", [pot])
+        self.hit(by, dated)
+        self.record_pots(rule, stage, part, step, keys, level, reason)
 
     def eligible_weights(self, rule: Rule, weights: list[tuple[str, Decimal]]) -> list[tuple[str, Decimal]]:
-        condition = self.condition(rule, rule.eligible, frozenset({"target"})) if rule.eligible else "true"
-        rows = self.con.execute(
-            f"select target from (select unnest($targets) as target) where {condition}",
+        rows = self.eligible_rows(
+            rule,
+            f"select target from (select unnest($targets) as target) where {self.eligible(rule, frozenset({'target'}))}",
             {"targets": [target for target, _ in weights]},
-        ).fetchall()
+        )
         kept = {target for (target,) in rows}
         return [(target, weight) for target, weight in weights if target in kept]
 
     def owner_pots(self, stage: int, rule: Rule, part: Part, step: Step, level: int, reason: str | None) -> None:
+        """One pot for each owner that the column names and the rule's condition lets pay."""
         owner = f"nullif(trim(p.{_quoted(step.name)}::varchar), '')"
-        self.con.execute(
+        self.eligible_rows(
+            rule,
             f"""
             create or replace temp table alloc_keys as
-            select row_number() over (order by owner) + {self.pots} as pot, owner
-            from (select distinct {owner} as owner from alloc_open o join alloc_portions p on p._pid = o._pid)
-            where owner is not null and owner not in (select unnest($closed::varchar[]))
+            select row_number() over (order by target) + {self.pots} as pot, target
+            from (select distinct {owner} as target from alloc_open o join alloc_portions p on p._pid = o._pid)
+            where target is not null and target not in (select unnest($closed::varchar[])) and {self.eligible(rule, frozenset({"target"}))}
             """,
             {"closed": self.closed(rule)},
         )
-        self.con.execute("insert into alloc_weights(pot, target, w) select pot, owner, 1 from alloc_keys")
+        self.con.execute("insert into alloc_loose(pot, target, w, exact) select pot, target, 1, false from alloc_keys")
         self.con.execute(
             f"""
             create or replace temp table alloc_hits as
             select o._pid, k.pot
-            from alloc_open o join alloc_portions p on p._pid = o._pid join alloc_keys k on k.owner = {owner}
+            from alloc_open o join alloc_portions p on p._pid = o._pid join alloc_keys k on k.target = {owner}
             """
         )
-        self.record_pots(rule, stage, part, None, level, reason)
+        self.record_pots(rule, stage, part, step, [], level, reason)
 
     def record_pots(
-        self, rule: Rule, stage: int, part: Part, driver: str | None, level: int, reason: str | None
+        self, rule: Rule, stage: int, part: Part, step: Step, keys: list[str], level: int, reason: str | None
     ) -> None:
-        """The pots that alloc_hits names, and the numbers of alloc_keys as used."""
+        """The pots that alloc_hits names, and the numbers of alloc_keys as used; limits for those of a step that shares."""
         self.con.execute(
-            "insert into alloc_pots select distinct pot, ?, ?, ?, ?, ?::int, ?, ?::int, ?, null::hugeint, null::decimal(38, 12) from alloc_hits",
-            [rule.id, rule.pool, rule.method, part.label, stage, driver, level, reason],
+            "insert into alloc_pots select distinct pot, ?, ?, ?, ?, ?::int, ?, ?::int, ? from alloc_hits",
+            [rule.id, rule.pool, rule.method, part.label, stage, step.driver, level, reason],
         )
+        first = self.pots + 1
         self.pots = max(self.pots, self.con.execute("select coalesce(max(pot), 0) from alloc_keys").fetchall()[0][0])
+        if step.shares and (part.cap or part.cutoff):
+            self.limited.append((part, first, self.pots))
+        if step.shares and part.cap:
+            self.driver_rows(rule, step, self.drivers[part.cap.of], keys, "true", [])
+            matched = self.matched(keys, self.drivers[part.cap.of])
+            self.con.execute(
+                f"insert into alloc_limits select pot, target, sum(weight)::varchar from ({matched}) group by pot, target"
+            )
 
-    def driver_pots(self, stage: int, rule: Rule, part: Part, step: Step, level: int, reason: str | None) -> None:
-        """Pots by the step's keys; weights are the driver's rows that fit the key, where a blank key fits any."""
-        con, driver = self.con, self.drivers[step.driver or ""]
-        by = [column.lower() for column in step.by]
-        keys = [f"k{i}" for i in range(len(by))]
-        dated = step.window == "day" and "usage_date" in driver.columns
-        if dated:
-            keys.append("k_day")
-        wanted = [f"nullif(p.{_quoted(column)}::varchar, '') as k{i}" for i, column in enumerate(by)] + [
-            "p.usage_date as k_day"
-        ] * dated
-        con.execute(
+    def make_keys(self, by: Sequence[str], dated: bool) -> list[str]:
+        """alloc_keys: the pots that what is open falls into, numbered; returns the names of their key columns."""
+        wanted = [f"nullif(p.{_quoted(column)}::varchar, '') as k{i}" for i, column in enumerate(by)]
+        wanted += ["p.usage_date as k_day"] * dated
+        self.con.execute(
             f"""
             create or replace temp table alloc_keys as
             select row_number() over () + {self.pots} as pot, *
             from (select distinct {", ".join([*wanted, "1 as one"])} from alloc_open o join alloc_portions p on p._pid = o._pid)
             """
         )
-        self.driver_rows(rule, step, driver, by, dated)
-        self.match(keys)
-        if step.kind == "even":
-            con.execute(
-                "create or replace temp table alloc_raw as select distinct pot, target, 1::hugeint as weight from alloc_match"
-            )
-            own: list[str] = []
-        else:
-            own = self.own_dims(driver)
-            con.execute(
-                f"create or replace temp table alloc_raw as select pot, target{''.join(f', {d}' for d in own)}, sum(weight) as weight"
-                " from alloc_match group by all having sum(weight) > 0"
-            )
-        self.keep_weights(own, driver.big and step.kind != "even")
-        fits = " and ".join(
-            f"k.k{i} is not distinct from nullif(p.{_quoted(column)}::varchar, '')" for i, column in enumerate(by)
-        )
-        fits = " and ".join(x for x in (fits, "k.k_day = p.usage_date" if dated else "") if x) or "true"
-        con.execute(
+        return [f"k{i}" for i in range(len(by))] + ["k_day"] * dated
+
+    def hit(self, by: Sequence[str], dated: bool) -> None:
+        """alloc_hits: what is open and falls into a pot of alloc_keys that has weights."""
+        fits = [f"k.k{i} is not distinct from nullif(p.{_quoted(c)}::varchar, '')" for i, c in enumerate(by)]
+        fits += ["k.k_day = p.usage_date"] * dated
+        self.con.execute(
             f"""
             create or replace temp table alloc_hits as
             select o._pid, k.pot
-            from alloc_open o join alloc_portions p on p._pid = o._pid join alloc_keys k on {fits}
-            where k.pot in (select pot from alloc_raw)
+            from alloc_open o join alloc_portions p on p._pid = o._pid join alloc_keys k on {" and ".join(fits) or "true"}
+            where k.pot in (select pot from alloc_loose)
             """
         )
-        self.record_pots(rule, stage, part, step.name, level, reason)
 
-    def own_dims(self, driver: _Driver) -> list[str]:
-        return [d for d in self.dims if d.strip('"').lower() in driver.columns]
+    def driver_pots(self, stage: int, rule: Rule, part: Part, step: Step, level: int, reason: str | None) -> None:
+        """Pots by the step's keys; weights are the driver's rows that fit the key, where a blank key fits any."""
+        driver = self.drivers[step.driver or ""]
+        dated = step.window == "day" and ("usage_date" in driver.columns or part.cap is not None)
+        keys = self.make_keys(step.by, dated)
+        own = [d for d in self.dims if d.strip('"').lower() in driver.columns and step.kind != "even"]
+        self.driver_rows(rule, step, driver, keys, self.eligible(rule, driver.columns), own)
+        if step.kind == "even":
+            self.con.execute(
+                f"""
+                insert into alloc_loose(pot, target, quantity, w, exact)
+                select distinct pot, target, 1, 1::hugeint, true from ({self.matched(keys, driver)})
+                """
+            )
+        else:
+            self.keep_weights(keys, own, driver)
+        self.hit(step.by, dated)
+        self.record_pots(rule, stage, part, step, keys, level, reason)
 
-    def driver_rows(self, rule: Rule, step: Step, driver: _Driver, by: list[str], dated: bool) -> None:
+    def driver_rows(
+        self, rule: Rule, step: Step, driver: _Driver, keys: list[str], condition: str, dims: list[str]
+    ) -> None:
         """alloc_rows: the driver's rows that may count for this step, summed per key, target and dims."""
-        keys = [
-            f"nullif({_quoted(column)}::varchar, '') as k{i}" if column in driver.columns else f"null::varchar as k{i}"
-            for i, column in enumerate(by)
+        columns = [
+            f"nullif({_quoted(c)}::varchar, '') as k{i}" if c.lower() in driver.columns else f"null::varchar as k{i}"
+            for i, c in enumerate(step.by if keys else ())
         ]
-        keys += ["usage_date::date as k_day"] * dated
-        dims = [f"{d}::varchar as {d}" for d in self.own_dims(driver)]
+        has_day, dated = "usage_date" in driver.columns, "k_day" in keys
+        columns += [f"{'usage_date' if has_day else 'null::date'} as k_day"] * dated
+        columns += ["target", *(f"{d}::varchar as {d}" for d in dims), "sum(weight) as weight"]
         start, end = max(self.period[0], rule.start), min(self.period[1], rule.end)
-        days = "(usage_date is null or usage_date::date >= $start and usage_date::date < $end)"
-        timed = "usage_date" in driver.columns and not dated
-        self.con.execute(
+        days = "(usage_date is null or usage_date >= $start and usage_date < $end)"
+        timed = has_day and not dated
+        self.eligible_rows(
+            rule,
             f"""
             create or replace temp table alloc_rows as
-            select {", ".join([*keys, "target::varchar as target", *dims, "sum(weight) as weight"])}
+            select {", ".join(columns)}
             from {driver.table}
-            where {self.eligible(rule, driver)} and target::varchar not in (select unnest($closed::varchar[])) and {days if timed else "true"}
+            where {condition} and target not in (select unnest($closed::varchar[])) and {days if timed else "true"}
             group by all
             """,
             {"closed": self.closed(rule), **({"start": start, "end": end} if timed else {})},
         )
 
-    def match(self, keys: list[str]) -> None:
-        """alloc_match: rows of alloc_rows with the pots they hold for. One hash join for each set of filled keys."""
-        con = self.con
-        con.execute("create or replace temp table alloc_match as select 0::bigint as pot, * from alloc_rows limit 0")
+    def matched(self, keys: list[str], driver: _Driver) -> str:
+        """A SELECT of alloc_rows with the pots they hold for. One hash join for each set of filled keys."""
+        if not driver.blank_is_any:
+            on = " and ".join(f"k.{key} is not distinct from r.{key}" for key in keys) or "true"
+            return f"select k.pot, r.* from alloc_rows r join alloc_keys k on {on}"
         filled = ", ".join(f"{key} is not null" for key in keys)
-        masks = con.execute(f"select distinct {filled} from alloc_rows").fetchall() if keys else [()]
+        masks = self.con.execute(f"select distinct {filled} from alloc_rows").fetchall() if keys else [()]
+        joins = []
         for mask in masks:
-            on = " and ".join(f"k.{key} = r.{key}" for key, there in zip(keys, mask, strict=True) if there) or "true"
-            where = (
-                " and ".join(f"r.{key} is {'not ' if there else ''}null" for key, there in zip(keys, mask, strict=True))
-                or "true"
-            )
-            con.execute(
-                f"insert into alloc_match select k.pot, r.* from alloc_rows r join alloc_keys k on {on} where {where}"
-            )
+            there = [key for key, is_there in zip(keys, mask, strict=True) if is_there]
+            on = " and ".join(f"k.{key} = r.{key}" for key in there) or "true"
+            where = " and ".join(f"r.{key} is {'not ' * (key in there)}null" for key in keys) or "true"
+            joins.append(f"select k.pot, r.* from alloc_rows r join alloc_keys k on {on} where {where}")
+        return " union all ".join(joins) or "select 0::bigint as pot, * from alloc_rows"
 
-    def keep_weights(self, dims: list[str], big: bool) -> None:
-        """alloc_raw into alloc_weights, as whole numbers."""
+    def keep_weights(self, keys: list[str], dims: list[str], driver: _Driver) -> None:
+        """Weights of alloc_rows into alloc_loose, as whole numbers; zeros are left out."""
         names = "".join(f", {d}" for d in dims)
-        if not big:
+        raw = f"select pot, target{names}, sum(weight) as weight from ({self.matched(keys, driver)}) group by all having sum(weight) > 0"
+        if not driver.big:
+            cut_off = "0" * max(0, driver.decimals - PLACES)  # decimals that a quantity cannot show
             self.con.execute(
-                f"insert into alloc_weights(pot, target{names}, quantity, w)"
-                f" select pot, target{names}, try_cast(weight as decimal(38, 12)), {_units('weight')} from alloc_raw"
+                f"""
+                insert into alloc_loose(pot, target{names}, quantity, w, exact)
+                select pot, target{names}, try_cast(weight as decimal(38, 12)), {_units("weight")}, weight::varchar like '%{cut_off}'
+                from ({raw})
+                """
             )
             return
         pots: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
-        for row in self.con.execute(f"select pot, target{names}, weight::varchar from alloc_raw").fetchall():
-            pots[row[0]].append(row)
+        for pot, *row in self.con.execute(f"select pot, target{names}, weight::varchar from ({raw})").fetchall():
+            pots[pot].append(tuple(row))
+        at = {d: i + 1 for i, d in enumerate(dims)}
         rows = []
-        for members in pots.values():
+        for pot, members in pots.items():
             weights = [int(row[-1]) for row in members]
             whole = kernel.integers(weights)
             shown = next((w for w in (weights, whole) if sum(w) < SHOWN), [None] * len(whole))
             for row, quantity, w in zip(members, shown, whole, strict=True):
-                rows.append((*row[:-1], quantity, w if w < SAFE else None, str(w) if w >= SAFE else None))
-        marks = ", ".join("?" * (len(dims) + 5))
-        self.con.executemany(f"insert into alloc_weights(pot, target{names}, quantity, w, big) values ({marks})", rows)
+                own = tuple(row[at[d]] if d in at else None for d in self.dims)
+                rows.append(_Weight(pot, row[0], own, None if quantity is None else Decimal(quantity), w, quantity is not None))
+        self.add_weights(rows)
+
+    # Caps and cutoffs ---------------------------------------------------------------------------------------------
+
+    def limit(self) -> None:
+        """New weights for the pots that a cap or a cutoff changes; the others keep what they have."""
+        changed: list[_Weight] = []
+        for part, first, last in self.limited:
+            amounts = self.pot_amounts(first, last) if part.cap else {}
+            limits = self.pot_limits(first, last) if part.cap else {}
+            for pot, members in self.members(first, last).items():
+                changed += _limited(part, members, amounts.get(pot, 0), limits.get(pot, {}))
+        self.limited = []
+        self.con.execute("delete from alloc_loose where pot in (select unnest($pots::bigint[]))", {"pots": [c.pot for c in changed]})
+        self.add_weights(changed)
+
+    def members(self, first: int, last: int) -> dict[int, list[_Weight]]:
+        dims = "".join(f"{d}, " for d in self.dims)
+        found: dict[int, list[_Weight]] = defaultdict(list)
+        for pot, target, *own, quantity, w, exact in self.con.execute(
+            f"select pot, target, {dims}quantity, coalesce(big, w::varchar), exact from alloc_loose where pot between ? and ?", [first, last]
+        ).fetchall():
+            found[pot].append(_Weight(pot, target, tuple(own), quantity, int(w), exact))
+        return found
+
+    def pot_amounts(self, first: int, last: int) -> dict[int, int]:
+        """What each pot splits of the first measure, in pico-units. Summed in two halves, so that no sum is too large."""
+        rows = self.con.execute(
+            f"""
+            select pot, sum(amount // {PICO}), sum(amount % {PICO})
+            from (
+                select s.pot, {_cut("i.m0")} as amount
+                from alloc_split s join alloc_items i on i._pid = s._pid and i.pool = s.pool
+                where s.pot between ? and ?
+            )
+            group by pot
+            """,
+            [first, last],
+        ).fetchall()
+        return {pot: int(high) * PICO + int(low) for pot, high, low in rows}
+
+    def pot_limits(self, first: int, last: int) -> dict[int, dict[str, Fraction]]:
+        found: dict[int, dict[str, Fraction]] = defaultdict(dict)
+        for pot, target, most in self.con.execute(
+            "select pot, target, most from alloc_limits where pot between ? and ?", [first, last]
+        ).fetchall():
+            found[pot][target] = max(Fraction(most), Fraction(0))
+        return found
+
+    # Mutual services ----------------------------------------------------------------------------------------------
 
     def solve(self, stage: int, teams: tuple[str, ...]) -> None:
         """Support teams that serve each other: what each item ends up as, solved exactly once per set of pots."""
         con = self.con
-        self.weigh()
         con.execute(
             """
             create or replace temp table alloc_alike as
@@ -610,7 +840,12 @@ class _Run:
         levels = {
             row[0]: row[1:]
             for row in con.execute(
-                "select pot, fallback_level, reason, rule_id from alloc_pots where stage = ?", [stage]
+                """
+                select pot, fallback_level, coalesce(any_value(reason), max(note)), any_value(rule_id)
+                from alloc_pots join alloc_weights using (pot)
+                where stage = ? group by pot, fallback_level
+                """,
+                [stage],
             ).fetchall()
         }
         con.execute(
@@ -624,17 +859,15 @@ class _Run:
                 for key, w in weights[flow["pot"]]:
                     to = key[0] if key[0] in sent else key
                     sent[flow["pool"]][to] += Fraction(flow["share"], flow["whole"]) * Fraction(w, total)
+            stuck = kernel.without_exit(sent)
+            for team in stuck:
+                sent[team] = {(UNALLOCATED, *self.no_dims): Fraction(1)}
             ends = kernel.reciprocal(sent)
             for team in teams:
                 own = [levels[flow["pot"]] for flow in flows if flow["pool"] == team]
-                reason = (
-                    max((r for _, r, _ in own if r), default=None)
-                    if ends
-                    else "the support teams send cost only to each other"
-                )
+                reason = "support teams pass cost only to each other" if team in stuck else max((r for _, r, _ in own if r), default=None)
                 pot = self.new_pot(rules[own[0][2]], stage, "", "reciprocal", max(level for level, _, _ in own), reason)
-                shares = ends[team] if ends else {(UNALLOCATED, *(None for _ in self.dims)): Fraction(1)}
-                self.add_shares(pot, shares)
+                self.add_shares(pot, ends[team])
                 con.execute("insert into alloc_solved values (?, ?, ?)", [flows, team, pot])
         con.execute(
             """
@@ -648,173 +881,143 @@ class _Run:
         """Exact shares as weights; shown as decimals of one."""
         keys = list(shares)
         whole = kernel.integers([shares[key] for key in keys])
-        unit = Decimal(1).scaleb(-12)
-        shown = [Decimal(part) * unit for part in kernel.split(10**12, whole, [str(key) for key in keys])]
-        rows = [
-            (pot, *key, q, w if w < SAFE else None, str(w) if w >= SAFE else None)
-            for key, q, w in zip(keys, shown, whole, strict=True)
-        ]
-        marks = ", ".join("?" * (5 + len(self.dims)))
-        names = "".join(f", {d}" for d in self.dims)
-        self.con.executemany(f"insert into alloc_weights(pot, target{names}, quantity, w, big) values ({marks})", rows)
+        shown = [Decimal(part).scaleb(-PLACES) for part in kernel.split(PICO, whole, [str(key) for key in keys])]
+        exact = all(Fraction(quantity) == shares[key] for key, quantity in zip(keys, shown, strict=True))
+        self.add_weights(
+            [_Weight(pot, key[0], key[1:], q, w, exact) for key, q, w in zip(keys, shown, whole, strict=True)]
+        )
 
     # Splitting ----------------------------------------------------------------------------------------------------
 
     def weigh(self) -> None:
-        """Order and total of the weights of new pots; a pot whose total leaves HUGEINT is marked by a missing total."""
+        """Order and total of the weights just found; a pot whose total leaves HUGEINT has it as text."""
+        con = self.con
         order = ", ".join(["target", *(f"{d} nulls first" for d in self.dims)])
-        dims = "".join(f", {d}" for d in self.dims)
-        self.con.execute(
+        con.execute(
             f"""
             create or replace temp table alloc_new as
-            select pot, row_number() over (partition by pot order by {order}) as ord, target{dims}, quantity, w, big
-            from alloc_weights where ord is null
+            select pot, row_number() over (partition by pot order by {order}) as ord, * exclude (pot) from alloc_loose
             """
         )
-        self.con.execute("delete from alloc_weights where ord is null")
-        self.con.execute("insert into alloc_weights from alloc_new")
-        self.con.execute(
+        con.execute("truncate alloc_loose")
+        con.execute("insert into alloc_weights from alloc_new")
+        con.execute(
             f"""
-            with safe as (
-                select pot from alloc_new group by pot having sum(coalesce(w::double, 1e300)) < {SAFE}
-            ),
-            totals as (
-                select n.pot, sum(case when s.pot is not null then n.w end)::hugeint as total,
-                    case when sum(n.quantity::double) < 1e25 then try_cast(sum(n.quantity) as decimal(38, 12)) end as driver_total
-                from (select pot, w, case when abs(quantity) < 1e25::decimal(38, 12) then quantity end as quantity from alloc_new) n
-                left join safe s on s.pot = n.pot
-                group by n.pot
+            insert into alloc_totals
+            with sizes as (
+                select pot, sum(coalesce(w::double, 1e300)) < {SAFE} as safe,
+                    count(quantity) = count(*) and sum(quantity::double) < {SHOWN} as shown
+                from alloc_new group by pot
             )
-            update alloc_pots set total = t.total, driver_total = t.driver_total from totals t where t.pot = alloc_pots.pot
+            select
+                n.pot, count(*), sum(case when s.safe then n.w end)::hugeint, list(case when s.safe then n.w end order by n.ord),
+                sum(case when s.shown then n.quantity end)::decimal(38, 12), bool_and(n.exact and s.shown), null
+            from alloc_new n join sizes s on s.pot = n.pot
+            group by n.pot
             """
+        )
+        unsafe: dict[int, int] = defaultdict(int)
+        for pot, w in con.execute(
+            "select pot, coalesce(big, w::varchar) from alloc_new where pot in (select pot from alloc_totals where total is null)"
+        ).fetchall():
+            unsafe[pot] += int(w)
+        for pot, total in unsafe.items():
+            con.execute("update alloc_totals set big_total = ? where pot = ?", [str(total), pot])
+        con.execute(
+            "create or replace temp table alloc_passing as select pot, ord, target from alloc_new where target in (select unnest($teams::varchar[]))",
+            {"teams": list(self.policy.support_teams)},
         )
 
     def split(self) -> None:
         """Every item over the weights of its pots; what reaches a support team lands there, the rest is final."""
         con = self.con
-        largest = f"greatest({', '.join(f'abs({m}::double)' for m in self.amounts)}, 0)"
+        largest = f"greatest({', '.join(f'abs(i.{m}::double)' for m in self.amounts)}, t.members)"
         con.execute(
             f"""
             create or replace temp table alloc_cuts as
-            select row_number() over () as n, i._pid, i.pool, s.pot, s.low, s.high, s.whole, s.note, c.members,
-                p.total is null or {largest} * greatest(p.total::double, s.whole) >= {SAFE} as big
-            from alloc_items i
-            join alloc_split s on s._pid = i._pid and s.pool = i.pool
-            join alloc_pots p on p.pot = s.pot
-            join (select pot, count(*) as members from alloc_weights group by pot) c on c.pot = s.pot
+            select *, sum(members) over (order by n rows unbounded preceding) // {max(1, CHUNK // len(self.amounts))} as chunk
+            from (
+                select
+                    row_number() over (order by i._pid) as n, i._pid, s.pot, s.note, t.members,
+                    t.total is null or {largest} * t.total::double >= {SAFE} as big,
+                    {", ".join(f"{_cut(f'i.{m}')} as {m}" for m in self.amounts)}
+                from alloc_items i
+                join alloc_split s on s._pid = i._pid and s.pool = i.pool
+                join alloc_totals t on t.pot = s.pot
+            )
             """
         )
-        chunks = con.execute(
-            f"""
-            with running as (select n, sum(members) over (order by n rows unbounded preceding) // {CHUNK} as chunk from alloc_cuts where not big)
-            select min(n), max(n) from running group by chunk order by 1
-            """
-        ).fetchall()
-        for first, last in chunks:
-            self.split_chunk(first, last)
+        for first, last, big in con.execute(
+            "select min(n), max(n), big from alloc_cuts group by chunk, big order by 1"
+        ).fetchall():
+            (self.split_big if big else self.split_chunk)(first, last)
             self.settle()
-        self.split_big()
-        self.settle()
 
     def split_chunk(self, first: int, last: int) -> None:
-        dims = "".join(f", w.{d}" for d in self.dims)
-        names = "".join(f", {d}" for d in self.dims)
-        m = self.amounts
-        cut = ", ".join(
-            f"case when c.whole = c.high - c.low then i.{a} else sign(i.{a})::hugeint * (abs(i.{a}) * c.high // c.whole - abs(i.{a}) * c.low // c.whole) end as {a}"
-            for a in m
-        )
-        quotients = ", ".join(f"abs(u.{a}) * w.w // u.total as q_{a}, abs(u.{a}) * w.w % u.total as r_{a}" for a in m)
-        short = ", ".join(
-            f"abs({a}) - sum(q_{a}) over cut as s_{a}, row_number() over (partition by n order by r_{a} desc, ord) as n_{a}"
-            for a in m
-        )
-        parts = ", ".join(
-            f"(sign({a}) * (q_{a} + case when n_{a} <= s_{a} then 1 else 0 end))::hugeint as {a}" for a in m
-        )
-        bounds = {"first": first, "last": last}
-        cuts = f"""
-            select c.n, c._pid, c.pot, c.note, c.members, p.total, {cut}
-            from alloc_cuts c
-            join alloc_items i on i._pid = c._pid and i.pool = c.pool
-            join alloc_pots p on p.pot = c.pot
-            where c.n between $first and $last and not c.big
+        """Largest remainder in one statement: a list of quotients for each cut, and a list of keys that put the remainders
+        in order (equal ones by `ord`); the n-th largest key is the last that gets one of the n units left over.
         """
+        m = self.amounts
+        products = ", ".join(f"list_transform(t.weights, lambda w: abs(c.{a}) * w) as p_{a}" for a in m)
+        quotients = ", ".join(f"list_transform(p_{a}, lambda p: p // total) as q_{a}" for a in m)
+        keys = ", ".join(
+            f"list_transform(list_zip(p_{a}, q_{a}), lambda x, i: (x[1] - x[2] * total) * members + members - i) as k_{a}" for a in m
+        )
+        lasts = ", ".join(f"list_reverse_sort(k_{a})[(abs({a}) - list_sum(q_{a}))::bigint] as last_{a}" for a in m)
+        rows = ", ".join(f"sign({a}) as sign_{a}, unnest(q_{a}) as q_{a}, unnest(k_{a}) as k_{a}, last_{a}" for a in m)
+        parts = ", ".join(f"(sign_{a} * (q_{a} + (k_{a} >= last_{a} and last_{a} is not null)::int))::hugeint as {a}" for a in m)
         self.con.execute(
             f"""
             create or replace temp table alloc_out as
-            with cuts as ({cuts}),
-            shares as (
-                select u.n, u._pid, u.pot, u.note, w.ord, w.target{dims}, w.quantity, {", ".join(f"u.{a}" for a in m)}, {quotients}
-                from cuts u join alloc_weights w on w.pot = u.pot
-                where u.members > 1
+            with products as (
+                select c.*, t.total, {products}
+                from alloc_cuts c join alloc_totals t on t.pot = c.pot
+                where c.n between $first and $last and not c.big
             ),
-            ranked as (
-                select *, {short} from shares window cut as (partition by n)
-            )
-            select _pid, pot, note, target{names}, quantity, {parts} from ranked
-            union all
-            select u._pid, u.pot, u.note, w.target{dims}, w.quantity, {", ".join(f"u.{a}" for a in m)}
-            from cuts u join alloc_weights w on w.pot = u.pot
-            where u.members = 1
+            quotients as (select *, {quotients} from products),
+            keys as (select *, {keys} from quotients),
+            lasts as (select *, {lasts} from keys),
+            rows as (select _pid, pot, unnest(range(1, members + 1)) as ord, note, {rows} from lasts)
+            select _pid, pot, ord, note, {parts} from rows
             """,
-            bounds,
+            {"first": first, "last": last},
         )
 
-    def split_big(self) -> None:
-        """The few cuts whose products leave HUGEINT, by the kernel in Python; the same result."""
+    def split_big(self, first: int, last: int) -> None:
+        """Cuts whose products leave HUGEINT, by the kernel in Python; the same result."""
         con, m = self.con, self.amounts
-        names = "".join(f", {d}" for d in self.dims)
-        con.execute("create or replace temp table alloc_out as select * from alloc_final limit 0")
-        big = con.execute(
-            f"""
-            select c._pid, c.pot, c.note, c.low, c.high, c.whole, {", ".join(f"i.{a}::varchar" for a in m)}
-            from alloc_cuts c join alloc_items i on i._pid = c._pid and i.pool = c.pool
-            where c.big
-            """
-        ).fetchall()
-        if not big:
-            return
-        weights: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
-        for pot, ord_, w in con.execute(
-            "select pot, ord, coalesce(big, w::varchar) from alloc_weights where pot in (select pot from alloc_cuts where big) order by pot, ord"
+        weights: dict[int, list[int]] = defaultdict(list)
+        chosen = "where n between ? and ? and big"
+        for pot, w in con.execute(
+            f"select pot, coalesce(big, w::varchar) from alloc_weights where pot in (select pot from alloc_cuts {chosen}) order by pot, ord",
+            [first, last],
         ).fetchall():
-            weights[pot].append((ord_, int(w)))
-        columns: dict[str, list[Any]] = {name: [] for name in ("_pid", "pot", "note", "ord", *m)}
-        for pid, pot, note, low, high, whole, *amounts in big:
-            ords = [ord_ for ord_, _ in weights[pot]]
-            units = [w for _, w in weights[pot]]
-            for name, text in zip(m, amounts, strict=True):
-                amount = int(text)
-                cut = abs(amount) * high // whole - abs(amount) * low // whole
-                columns[name] += [str(part) for part in kernel.split(cut if amount >= 0 else -cut, units, ords)]
-            columns["_pid"] += [pid] * len(ords)
-            columns["pot"] += [pot] * len(ords)
-            columns["note"] += [note] * len(ords)
+            weights[pot].append(int(w))
+        columns: dict[str, list[Any]] = {name: [] for name in ("_pid", "pot", "ord", "note", *m)}
+        for pid, pot, note, *amounts in con.execute(
+            f"select _pid, pot, note, {', '.join(f'{a}::varchar' for a in m)} from alloc_cuts {chosen}", [first, last]
+        ).fetchall():
+            ords = range(1, len(weights[pot]) + 1)
+            for name, amount in zip(m, amounts, strict=True):
+                columns[name] += map(str, kernel.split(int(amount), weights[pot], ords))
+            for name, value in (("_pid", pid), ("pot", pot), ("note", note)):
+                columns[name] += [value] * len(ords)
             columns["ord"] += ords
         types = {"_pid": pa.int64(), "pot": pa.int64(), "ord": pa.int64()}
-        con.register(
-            "alloc_big",
-            pa.table({name: pa.array(values, types.get(name, pa.string())) for name, values in columns.items()}),
-        )
-        con.execute(
-            f"""
-            insert into alloc_out
-            select b._pid, b.pot, b.note, w.target{names}, w.quantity, {", ".join(f"b.{a}::hugeint" for a in m)}
-            from alloc_big b join alloc_weights w on w.pot = b.pot and w.ord = b.ord
-            """
-        )
+        table = pa.table({name: pa.array(values, types.get(name, pa.string())) for name, values in columns.items()})
+        con.register("alloc_big", table)
+        sums = ", ".join(f"{a}::hugeint as {a}" for a in m)
+        con.execute(f"create or replace temp table alloc_out as select _pid, pot, ord, note, {sums} from alloc_big")
         con.unregister("alloc_big")
 
     def settle(self) -> None:
         """alloc_out to the final owners, or to the support teams that pass it on."""
-        support = {"support": list(self.policy.support_teams)}
-        held = "target in (select unnest($support::varchar[]))"
-        self.con.execute(f"insert into alloc_final from alloc_out where not {held}", support)
-        self.con.execute(f"insert into alloc_steps from alloc_out where {held}", support)
-        self.con.execute(
-            f"insert into alloc_landed select _pid, target, {', '.join(self.amounts)} from alloc_out where {held}",
-            support,
+        con = self.con
+        con.execute("insert into alloc_final from alloc_out anti join alloc_passing using (pot, ord)")
+        con.execute("insert into alloc_steps from alloc_out semi join alloc_passing using (pot, ord)")
+        con.execute(
+            f"insert into alloc_landed select o._pid, t.target, {', '.join(f'o.{m}' for m in self.amounts)}"
+            " from alloc_out o join alloc_passing t using (pot, ord)"
         )
 
     # After the last stage -----------------------------------------------------------------------------------------
@@ -839,23 +1042,29 @@ class _Run:
             )
 
     def results(self) -> None:
-        """The two views that others read."""
-        dims = "".join(f", f.{d}" for d in self.dims)
+        """The two views that others read. `weight` and `weight_total` are text and exact: the driver's own numbers where
+        these decided, else whole numbers in the proportions that did.
+        """
+        dims = "".join(f", w.{d}" for d in self.dims)
         money = ", ".join(
             f"{_money(f'f.{a}')} as {_quoted(m)}" for a, m in zip(self.amounts, self.measures, strict=True)
         )
+        why = "nullif(concat_ws('; ', t.reason, w.note, f.note), '')"
         for view, table in (("allocations", "alloc_final"), ("allocation_steps", "alloc_steps")):
             self.con.execute(
                 f"""
                 create or replace temp view {view} as
                 select
-                    p.charge_id, p.portion, t.part, t.stage, t.cost_pool, t.rule_id, t.method, t.driver, f.target{dims},
-                    f.quantity as driver_quantity, t.driver_total, t.fallback_level,
-                    case when f.target = '{UNALLOCATED}' then coalesce(t.reason, f.note, 'the driver names no owner')
-                        else coalesce(t.reason, f.note) end as reason,
+                    p.charge_id, p.portion, t.part, t.stage, t.cost_pool, t.rule_id, t.method, t.driver, w.target{dims},
+                    w.quantity as driver_quantity, s.driver_total, t.fallback_level,
+                    case when w.target = '{UNALLOCATED}' then coalesce({why}, 'the driver names no owner') else {why} end as reason,
+                    case when s.exact then {_plain("w.quantity")} else coalesce(w.big, w.w::varchar) end as weight,
+                    case when s.exact then {_plain("s.driver_total")} else coalesce(s.big_total, s.total::varchar) end as weight_total,
                     {money}
                 from {table} f
+                join alloc_weights w on w.pot = f.pot and w.ord = f.ord
                 join alloc_pots t on t.pot = f.pot
+                join alloc_totals s on s.pot = f.pot
                 join alloc_portions p on p._pid = f._pid
                 """
             )

@@ -25,7 +25,7 @@ def split(amount_pico: int, weights: Sequence[Fraction | int], keys: Sequence) -
     remainders, equal ones in the order of `keys`. A negative amount is the mirror image of the positive one.
     ValueError if a weight is negative or all are zero.
     """
-    whole = integers(weights)
+    whole = weights if all(type(w) is int for w in weights) else integers(weights)
     total = sum(whole)
     if total <= 0 or min(whole) < 0:
         raise ValueError("weights must not be negative, and not all zero")
@@ -37,11 +37,27 @@ def split(amount_pico: int, weights: Sequence[Fraction | int], keys: Sequence) -
     return parts if amount_pico >= 0 else [-part for part in parts]
 
 
-def reciprocal(flows: Mapping[str, Mapping[Key, Fraction]]) -> dict[str, dict[Key, Fraction]] | None:
+def capped(
+    shares: Mapping[Key, Fraction], limits: Mapping[Key, Fraction], exempt: Key
+) -> tuple[dict[Key, Fraction], Fraction]:
+    """`shares`, none above its limit (without one: 0) except that of `exempt`; and the sum of what was over."""
+    kept = {key: share if key == exempt else min(share, limits.get(key, Fraction(0))) for key, share in shares.items()}
+    return kept, sum(shares.values(), Fraction(0)) - sum(kept.values(), Fraction(0))
+
+
+def without_exit(flows: Mapping[str, Mapping[Key, Fraction]]) -> set[str]:
+    """The centers from which nothing ever reaches an owner; `flows` as for `reciprocal`."""
+    stuck = set(flows)
+    while out := {center for center in stuck if any(share and to not in stuck for to, share in flows[center].items())}:
+        stuck -= out
+    return stuck
+
+
+def reciprocal(flows: Mapping[str, Mapping[Key, Fraction]]) -> dict[str, dict[Key, Fraction]]:
     """What each center's cost ends up as, once centers that serve each other have passed everything on.
 
     `flows[center]` are its exact shares, which add up to 1, to owners and to other centers (by name). Solves
-    (I - P) x = F by Gaussian elimination. None if some centers have no way out to an owner.
+    (I - P) x = F by Gaussian elimination. ValueError if some centers have no way out to an owner.
     """
     centers = list(flows)
     rows = [
@@ -54,7 +70,7 @@ def reciprocal(flows: Mapping[str, Mapping[Key, Fraction]]) -> dict[str, dict[Ke
     for column in range(len(centers)):
         pivot = next((r for r in range(column, len(rows)) if rows[r][0][column]), None)
         if pivot is None:
-            return None
+            raise ValueError("some centers have no way out")
         rows[column], rows[pivot] = rows[pivot], rows[column]
         left, right = rows[column]
         rows[column] = ([x / left[column] for x in left], {key: x / left[column] for key, x in right.items()})

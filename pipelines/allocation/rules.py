@@ -14,26 +14,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import sqlglot
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
+from pydantic import BeforeValidator, Field
 from sqlglot import exp
 
 from pipelines.errors import Refused
+from pipelines.yaml_file import Dated, Exact, Name, PolicyRefused, Strict, line_of, read
 
 ALLOCATED = "@allocated"
 UNALLOCATED = "unallocated"
 FOREVER = (date.min, date.max)
 BASIS_POINTS = 10000
-
-
-class RulesRefused(Refused):
-    """Everything that is wrong with one allocation policy."""
-
-    def __init__(self, reasons: list[Refused]) -> None:
-        self.reasons = reasons
-        first = reasons[0]
-        super().__init__(first.what, first.where, first.fix)
 
 
 # What the engine runs ------------------------------------------------------------------------------------------------
@@ -69,6 +59,30 @@ class Step:
     def driver(self) -> str | None:
         return self.name if self.kind in ("driver", "even") else None
 
+    @property
+    def shares(self) -> bool:
+        """Whether it divides a pot, and so can be capped and cut off; the others name who pays."""
+        return self.kind in ("driver", "even", "fixed")
+
+
+@dataclass(frozen=True)
+class Cap:
+    """Nobody takes more of a pot than `times` what the driver `of` says for them; what is over goes to `excess`."""
+
+    times: Decimal
+    of: str
+    excess: str
+    line: int
+
+
+@dataclass(frozen=True)
+class Cutoff:
+    """Whoever has a share below `below` basis points of a pot is put together with the others of that kind, on `to`."""
+
+    below: int
+    to: str
+    line: int
+
 
 @dataclass(frozen=True)
 class Part:
@@ -77,6 +91,29 @@ class Part:
     label: str
     share: int
     chain: tuple[Step, ...]
+    cap: Cap | None = None
+    cutoff: Cutoff | None = None
+
+    @property
+    def needs(self) -> Iterator[tuple[str, int]]:
+        """The drivers it reads, each with the line that names it."""
+        yield from ((step.driver, step.line) for step in self.chain if step.driver)
+        if self.cap:
+            yield self.cap.of, self.cap.line
+
+    @property
+    def receivers(self) -> Iterator[tuple[str, int]]:
+        """The owners it names itself, each with the line that names them."""
+        yield from ((target, step.line) for step in self.chain for target in named_targets(step))
+        yield from self.limited
+
+    @property
+    def limited(self) -> Iterator[tuple[str, int]]:
+        """The owners of what its cap and its cutoff take from others, each with the line that names them."""
+        if self.cap:
+            yield self.cap.excess, self.cap.line
+        if self.cutoff:
+            yield self.cutoff.to, self.cutoff.line
 
 
 @dataclass(frozen=True)
@@ -98,7 +135,7 @@ class Rule:
 
     @property
     def uses_allocated(self) -> bool:
-        return any(step.driver == ALLOCATED for step in self.steps)
+        return any(name == ALLOCATED for part in self.parts for name, _ in part.needs)
 
     def overlaps(self, start: date, end: date) -> bool:
         return self.start < end and start < self.end
@@ -123,13 +160,15 @@ class AllocationPolicy:
             (rule.pool, target)
             for rule in rules
             if rule.pool in self.support_teams
-            for step in rule.steps
-            for target in named_targets(step)
+            for part in rule.parts
+            for target, _ in part.receivers
             if target in self.support_teams and target != rule.pool
         }
 
     def closed(self, team: str) -> frozenset[str]:
-        """Teams that `team` cannot send to: itself, and in a step-down those that have passed on before it."""
+        """Teams that the pool `team` cannot send to: itself, and in a step-down those that have passed on before it."""
+        if team not in self.support_teams:
+            return frozenset()
         before = self.order[: self.order.index(team)] if self.cycles == "step_down" and team in self.order else ()
         return frozenset({team, *before})
 
@@ -164,22 +203,12 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-Name = Annotated[str, Field(min_length=1)]
 Columns = Annotated[list[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]], BeforeValidator(_as_list)]
-Weights = Annotated[
-    dict[
-        Name, Annotated[Decimal, BeforeValidator(lambda v: Decimal(str(v)) if isinstance(v, float) else v), Field(ge=0)]
-    ],
-    Field(min_length=1),
-]
+Weights = Annotated[dict[Name, Annotated[Exact, Field(ge=0)]], Field(min_length=1)]
 Window = Literal["period", "day"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _Step(_Strict):
+class _Step(Strict):
     driver: Name | None = None
     even: Name | None = None
     to: Name | None = None
@@ -189,26 +218,37 @@ class _Step(_Strict):
     window: Window | None = None
 
 
-class _Part(_Step):
+class _Cap(Strict):
+    times: Annotated[Exact, Field(gt=0)]
+    of: Name
+    excess: Name
+
+
+class _Cutoff(Strict):
+    below: int = Field(gt=0, le=BASIS_POINTS)
+    to: Name
+
+
+class _Limited(_Step):
+    cap: _Cap | None = None
+    cutoff: _Cutoff | None = None
+
+
+class _Part(_Limited):
     share: int = Field(gt=0, le=BASIS_POINTS)
 
 
-class _Effective(_Strict):
-    start: date | None = Field(None, alias="from")
-    end: date | None = Field(None, alias="to")
-
-
-class _Rule(_Step):
+class _Rule(_Limited):
     id: Name
     pool: Name
     method: Literal["direct", "proportional", "even", "fixed", "composite", "to"]
     parts: list[_Part] | None = Field(None, min_length=1)
     eligible: Name | None = None
     fallback: list[_Step] = []
-    effective: _Effective = _Effective()
+    effective: Dated = Dated()
 
 
-class _File(_Strict):
+class _File(Strict):
     version: Literal[1]
     support_teams: list[Name] = []
     cycles: Literal["error", "step_down", "reciprocal"] = "error"
@@ -232,53 +272,13 @@ _KINDS = {"driver": "driver", "even": "even", "to": "to", "weights": "fixed", "o
 def load(
     path: Path, *, drivers: Collection[str] | None = None, teams: Collection[str] | None = None
 ) -> AllocationPolicy:
-    """The policy in `path`; raises `RulesRefused` with every reason.
+    """The policy in `path`; raises `PolicyRefused` with every reason.
 
     `drivers` are the driver names known beside those the file declares, `teams` the possible owners; None = not checked
     here (the engine refuses an unknown driver when a rule needs it).
     """
-    tree, file = _read(path)
+    tree, file = read(path, _File)
     return _Compiler(path.name, tree, file, drivers, teams).policy()
-
-
-def _read(path: Path) -> tuple[Any, _File]:
-    try:
-        tree = YAML().load(path.read_text(encoding="utf-8"))
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"{path.name}:{mark.line + 1}" if mark else path.name
-        raise RulesRefused(
-            [Refused((error.problem or "not YAML").splitlines()[0], where, "correct the YAML")]
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RulesRefused([Refused("cannot be read as UTF-8 text", str(path.name), type(error).__name__)]) from None
-    if not isinstance(tree, dict):
-        raise RulesRefused([Refused("is not a mapping", f"{path.name}:1", "start from the shipped allocation.yaml")])
-    try:
-        return tree, _File.model_validate(tree)
-    except ValidationError as error:
-        raise RulesRefused([_refusal(path.name, tree, e) for e in error.errors()]) from None
-
-
-def _refusal(file: str, tree: Any, error: Any) -> Refused:
-    key = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        return Refused(f"unknown key {key}", f"{file}:{_line(tree, error['loc'])}", "remove it or correct its name")
-    if error["type"] == "missing":
-        return Refused(f"{key} is missing", f"{file}:{_line(tree, error['loc'])}", "add it")
-    return Refused(f"{key}: {error['msg']}", f"{file}:{_line(tree, error['loc'])}", f"it says {error['input']!r}"[:80])
-
-
-def _line(tree: Any, loc: Iterable[Any]) -> int:
-    """The line of the deepest part of `loc` that the file has."""
-    node, line = tree, 1
-    for key in loc:
-        try:
-            mark = node.lc.item(key) if isinstance(node, list) else node.lc.key(key)
-            line, node = mark[0] + 1, node[key]
-        except (KeyError, IndexError, AttributeError, TypeError):
-            break
-    return line
 
 
 class _Compiler:
@@ -292,12 +292,12 @@ class _Compiler:
         self.reasons: list[Refused] = []
 
     def refuse(self, loc: tuple[Any, ...], what: str, fix: str) -> None:
-        self.reasons.append(Refused(what, f"{self.name}:{_line(self.tree, loc)}", fix))
+        self.reasons.append(Refused(what, f"{self.name}:{line_of(self.tree, loc)}", fix))
 
     def policy(self) -> AllocationPolicy:
         file = self.file
         pools = tuple(
-            Pool(name, self.predicate(("pools", name), text), _line(self.tree, ("pools", name)))
+            Pool(name, self.predicate(("pools", name), text), line_of(self.tree, ("pools", name)))
             for name, text in file.pools.items()
         )
         rules = tuple(self.rule(number, rule) for number, rule in enumerate(file.rules))
@@ -312,7 +312,7 @@ class _Compiler:
             self.check_chains(policy)
             self.check_cycles(policy)
         if self.reasons:
-            raise RulesRefused(self.reasons)
+            raise PolicyRefused(self.reasons)
         return policy
 
     def predicate(self, loc: tuple[Any, ...], text: str) -> Predicate:
@@ -352,20 +352,36 @@ class _Compiler:
                     f"rule {rule.id}: its parts sum to {shares}",
                     f"make the shares sum to {BASIS_POINTS}",
                 )
-            steps = [self.step((*loc, "parts", i), rule, part) for i, part in enumerate(rule.parts or [])]
+            for key in ("cap", "cutoff"):
+                if getattr(rule, key):
+                    self.refuse((*loc, key), f"rule {rule.id}: {key} stands on a composite rule", "put it on the part it is for")
             parts = tuple(
-                Part(str(i), p.share, (s, *rest))
-                for i, (p, s) in enumerate(zip(rule.parts or [], steps, strict=True), 1)
+                self.part((*loc, "parts", i), rule, part, str(i + 1), part.share, rest) for i, part in enumerate(rule.parts or [])
             )
         else:
-            parts = (Part("", BASIS_POINTS, (self.step(loc, rule, rule), *rest)),)
+            parts = (self.part(loc, rule, rule, "", BASIS_POINTS, rest),)
         start, end = rule.effective.start or date.min, rule.effective.end or date.max
         if start >= end:
             self.refuse(
                 (*loc, "effective"), f"rule {rule.id} is in force on no day", "`to` is the first day it no longer holds"
             )
         eligible = self.predicate((*loc, "eligible"), rule.eligible) if rule.eligible else None
-        return Rule(rule.id, rule.pool, rule.method, parts, eligible, start, end, _line(self.tree, loc))
+        return Rule(rule.id, rule.pool, rule.method, parts, eligible, start, end, line_of(self.tree, loc))
+
+    def part(
+        self, loc: tuple[Any, ...], rule: _Rule, part: _Limited, label: str, share: int, rest: tuple[Step, ...]
+    ) -> Part:
+        chain = (self.step(loc, rule, part), *rest)
+        cap = cutoff = None
+        if part.cap:
+            self.check_driver((*loc, "cap", "of"), rule, part.cap.of)
+            cap = Cap(part.cap.times, part.cap.of, part.cap.excess, line_of(self.tree, (*loc, "cap", "excess")))
+        if part.cutoff:
+            cutoff = Cutoff(part.cutoff.below, part.cutoff.to, line_of(self.tree, (*loc, "cutoff", "to")))
+        for key, limit in (("cap", cap), ("cutoff", cutoff)):
+            if limit and not any(step.shares for step in chain):
+                self.refuse((*loc, key), f"rule {rule.id}: {key} on steps that name who pays", f"remove the {key}")
+        return Part(label, share, chain, cap, cutoff)
 
     def step(self, loc: tuple[Any, ...], rule: _Rule, step: _Step) -> Step:
         given = [key for key in _KINDS if getattr(step, key) is not None]
@@ -377,7 +393,7 @@ class _Compiler:
         weights = tuple(sorted(value.items())) if kind == "fixed" else ()
         if kind == "fixed" and not any(weight for _, weight in weights):
             self.refuse((*loc, "weights"), f"rule {rule.id}: all weights are zero", "give one owner a weight")
-        line = _line(self.tree, (*loc, key))
+        line = line_of(self.tree, (*loc, key))
         if kind in ("driver", "even"):
             self.check_driver((*loc, key), rule, value)
         by = step.by if step.by is not None else rule.by or []
@@ -464,22 +480,24 @@ class _Compiler:
             if rule.id in seen:
                 self.refuse(("rules", i, "id"), f"two rules have the id {rule.id}", "give each version its own id")
             seen.add(rule.id)
-            for step in dict.fromkeys(rule.steps):
-                for target in named_targets(step):
-                    known = {UNALLOCATED, *policy.support_teams, *(self.known_teams or ())}
-                    if self.known_teams is not None and target not in known:
-                        self.reasons.append(
-                            Refused(
-                                f"rule {rule.id}: unknown team {target}",
-                                policy.where(step.line),
-                                "name a team or unallocated",
-                            )
-                        )
+            self.check_receivers(policy, rule)
+
+    def check_receivers(self, policy: AllocationPolicy, rule: Rule) -> None:
+        """Owners that the rule names exist, and a cap or a cutoff does not send its part back to who passes it on."""
+        known = {UNALLOCATED, *policy.support_teams, *(self.known_teams or ())}
+        for target, line in dict.fromkeys(named for part in rule.parts for named in part.receivers):
+            if self.known_teams is not None and target not in known:
+                what = f"rule {rule.id}: unknown team {target}"
+                self.reasons.append(Refused(what, policy.where(line), "name a team or unallocated"))
+        for target, line in dict.fromkeys(named for part in rule.parts for named in part.limited):
+            if target in policy.closed(rule.pool):
+                what = f"rule {rule.id}: {target} cannot take from this pool, it has passed it on"
+                self.reasons.append(Refused(what, policy.where(line), "name another owner"))
 
     def check_chains(self, policy: AllocationPolicy) -> None:
         """A rule must not be able to end without an owner: some step of it has to hold whatever the drivers say."""
         for rule in policy.rules:
-            closed = policy.closed(rule.pool) if rule.pool in policy.support_teams else frozenset()
+            closed = policy.closed(rule.pool)
             if not any(self.holds(rule, step, closed) for part in rule.parts for step in part.chain):
                 fix = "end its fallback with {to: unallocated}"
                 self.reasons.append(Refused(f"rule {rule.id} can end without an owner", policy.where(rule.line), fix))
@@ -500,6 +518,11 @@ class _Compiler:
                 if policy.cycles == "error":
                     fix = "say cycles: reciprocal, or step_down with an order"
                     self.reasons.append(Refused(f"{cycle} pass cost to each other", policy.where(inside[0].line), fix))
+                    return
+                capped = next((part.cap for rule in inside for part in rule.parts if part.cap), None)
+                if policy.cycles == "reciprocal" and capped:
+                    fix = "say cycles: step_down with an order, or remove the cap"
+                    self.reasons.append(Refused(f"a cap between {cycle}, which pass cost to each other", policy.where(capped.line), fix))
                     return
                 if policy.cycles == "reciprocal" and all(
                     self.stays(step, group) for rule in inside for step in rule.steps
@@ -575,12 +598,13 @@ def describe(policy: AllocationPolicy) -> list[tuple[str, str, str]]:
 
 
 def _sentence(policy: AllocationPolicy, rule: Rule) -> str:
+    first = rule.parts[0]
     if rule.method == "composite":
-        how = ", ".join(f"{Decimal(part.share) / 100:f}% {_how(part.chain[0])}" for part in rule.parts)
+        how = ", ".join(f"{_percent(part.share)} {_how(part.chain[0])}{_limits(part, ' (', ')')}" for part in rule.parts)
     else:
-        how = _how(rule.parts[0].chain[0])
+        how = _how(first.chain[0])
     text = how[:1].upper() + how[1:]
-    fallback = [_how(step) for step in rule.parts[0].chain[1:]]
+    fallback = [_how(step) for step in first.chain[1:]]
     if fallback:
         text += ", else " + ", else ".join(fallback)
     if rule.eligible:
@@ -589,9 +613,29 @@ def _sentence(policy: AllocationPolicy, rule: Rule) -> str:
         text += f", from {rule.start}"
     if rule.end != date.max:
         text += f", before {rule.end}"
+    if rule.method != "composite":
+        text += _limits(first, "; ", "")
     if rule.pool in policy.support_teams:
         text += "; also what other rules send to this team"
     return text + "."
+
+
+def _limits(part: Part, before: str, after: str) -> str:
+    """What its cap and its cutoff say, between `before` and `after`; nothing without them."""
+    said = []
+    if part.cap:
+        said.append(f"at most {part.cap.times:f} times {_what(part.cap.of)}, the excess to {part.cap.excess}")
+    if part.cutoff:
+        said.append(f"shares below {_percent(part.cutoff.below)} together to {part.cutoff.to}")
+    return before + "; ".join(said) + after if said else ""
+
+
+def _percent(basis_points: int) -> str:
+    return f"{Decimal(basis_points) / 100:f}%"
+
+
+def _what(driver: str) -> str:
+    return "what owners already carry" if driver == ALLOCATED else driver.replace("_", " ")
 
 
 def _how(step: Step) -> str:
@@ -601,8 +645,7 @@ def _how(step: Step) -> str:
         return f"to {step.name}"
     if step.kind == "fixed":
         return "by fixed weights " + ", ".join(f"{target} {weight:f}" for target, weight in step.weights)
-    what = "what owners already carry" if step.name == ALLOCATED else step.name.replace("_", " ")
-    how = f"evenly over {what}" if step.kind == "even" else f"in proportion to {what}"
+    how = f"evenly over {_what(step.name)}" if step.kind == "even" else f"in proportion to {_what(step.name)}"
     if step.by:
         how += " of each " + " and ".join(step.by)
     return how + (" per day" if step.window == "day" else "")

@@ -1,0 +1,139 @@
+"""What finance decides: `data/policy/*.yaml`, refused with file and line, and turned into tables the SQL reads.
+
+policy.load(folder) -> Policy        the files, checked one by one and together
+policy.register(con, policy)         temp tables policy_*, the only way the SQL sees the policy
+policy.write_template(folder, ...)   commented files for an empty home
+"""
+
+from __future__ import annotations
+
+import hashlib
+from calendar import monthrange
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pipelines.allocation import rules
+from pipelines.allocation.rules import AllocationPolicy
+from pipelines.errors import Refused
+from pipelines.policy.checks import Checker
+from pipelines.policy.files import FILES, OPTIONAL, Accounts, Close, Company, Contracts, RateCard, Sources, Teams
+from pipelines.policy.tables import register
+from pipelines.yaml_file import PolicyRefused, read
+
+__all__ = ["Period", "Policy", "load", "register", "write_template"]
+
+LATER = ("budgets", "alerts")  # files of the policy that nothing reads yet
+TEMPLATE = Path(__file__).parent / "template"
+
+
+@dataclass(frozen=True)
+class Period:
+    """A row of `periods`: the days [start, end) that are booked and closed together."""
+
+    label: str
+    start: date
+    end: date
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Every file of one policy folder, as checked."""
+
+    company: Company
+    teams: Teams
+    sources: Sources
+    contracts: Contracts
+    rate_card: RateCard
+    accounts: Accounts
+    close: Close
+    allocation: AllocationPolicy
+    digests: dict[str, str]  # file without .yaml -> SHA-256 of its bytes
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Changes with any byte of any file."""
+        return self.fingerprint_of(self.digests)
+
+    def fingerprint_of(self, files: Iterable[str]) -> str:
+        """Changes with any byte of these files: what decides one stage."""
+        text = "\n".join(f"{name} {self.digests.get(name, '')}" for name in sorted(files))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def ends_on(self) -> date | None:
+        """The last day of a company that has one, such as the sample."""
+        return self.company.calendar.ends_on
+
+    def periods(self, through: date) -> list[Period]:
+        """Calendar months from the first period to the one that holds `through`, oldest first."""
+        first = self.company.calendar.first_period
+        start = date.fromisoformat(f"{first}-01")
+        if through < start:
+            fix = "choose a later day, or an earlier first_period in company.yaml"
+            raise Refused(f"no period yet: the first is {first}", f"as of {through}", fix)
+        found = []
+        while start <= through:
+            end = start + timedelta(days=monthrange(start.year, start.month)[1])
+            found.append(Period(f"{start:%Y-%m}", start, end))
+            start = end
+        return found
+
+    def soft_close_day(self, period: Period) -> date:
+        """The calendar's working day after the period's end; Saturdays, Sundays and holidays do not count."""
+        calendar = self.company.calendar
+        day, left = period.end - timedelta(days=1), calendar.soft_close_working_day
+        while left:
+            day += timedelta(days=1)
+            left -= day.weekday() < 5 and day not in calendar.holidays
+        return day
+
+
+def load(folder: Path) -> Policy:
+    """The policy in `folder`; raises `PolicyRefused` with every reason, each with file and line."""
+    reasons: list[Refused] = []
+    trees: dict[str, Any] = {}
+    files: dict[str, Any] = {}
+    paths = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    known = (*FILES, "allocation", *LATER)
+    for path in sorted(folder.glob("*.y*ml")):
+        if path.name not in {f"{name}.yaml" for name in known}:
+            reasons.append(Refused("is not a file of the policy", path.name, f"remove it, or call it one of {', '.join(known)} .yaml"))
+    for name, model in FILES.items():
+        if name not in paths and name in OPTIONAL:
+            files[name] = model(version=1)
+            continue
+        try:
+            trees[name], files[name] = read(folder / f"{name}.yaml", model)
+        except PolicyRefused as refused:
+            reasons += refused.reasons
+    allocation = None
+    teams = {team.id for team in files["teams"].teams} if "teams" in files else None
+    try:
+        allocation = rules.load(folder / "allocation.yaml", teams=teams)
+    except PolicyRefused as refused:
+        reasons += refused.reasons
+    if files.keys() == FILES.keys():
+        reasons += Checker(trees, files).all()
+    if reasons or allocation is None:
+        raise PolicyRefused(reasons)
+    digests = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items()}
+    return Policy(**files, allocation=allocation, digests=digests)
+
+
+def write_template(folder: Path, first_period: str) -> list[Path]:
+    """Commented files for a company that starts in `first_period` (YYYY-MM); returns them. Nothing may be there yet."""
+    try:
+        date.fromisoformat(f"{first_period}-01")
+    except ValueError:
+        raise Refused(f"{first_period} is not a month", "--first-period", "write it as YYYY-MM") from None
+    folder.mkdir(parents=True)
+    written = []
+    for source in sorted(TEMPLATE.glob("*.yaml")):
+        target = folder / source.name
+        target.write_text(source.read_text(encoding="utf-8").replace("FIRST_PERIOD", first_period), encoding="utf-8")
+        written.append(target)
+    return written

@@ -68,6 +68,32 @@ def api_list_cost(truth: Truth, period: str | None = None) -> dict[str, Decimal]
     return _sum_costs(truth, period, list_cost)
 
 
+def true_ups(truth: Truth, period: str, bound: Decimal) -> dict[str, Decimal]:
+    """Team -> its part of what bills have beyond (or below) its metered calls, up to `bound` times the metered cost.
+
+    Shared in proportion to metered cost, separately for every day, model and meter.
+    """
+    metered: dict[tuple[str, date, str, str], dict[str, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
+    for event in _within(truth, period):
+        if contracted_cost(event) is None:
+            continue
+        for meter, count in event.meters():
+            key = (event.provider, event.day, event.model or "", bills.billed_meter(meter))
+            price = company.billed_price(event.provider, event.model or "", meter, event.day, event.long)
+            metered[key][event.team] += price * count / company.MILLION
+    billed: dict[tuple[str, date, str, str], Decimal] = defaultdict(Decimal)
+    for line in truth.bill_lines:
+        if line.category == "Usage" and line.model and line.meter and line.in_scope:
+            billed[line.provider, line.day, line.model, line.meter] += line.billed_cost
+    totals: dict[str, Decimal] = defaultdict(Decimal)
+    for key, by_team in metered.items():
+        total = sum(by_team.values())
+        if key in billed and total:
+            for team, cost in by_team.items():
+                totals[team] += (min(billed[key], total * bound) - total) * cost / total
+    return dict(totals)
+
+
 def _sum_costs(truth: Truth, period: str | None, cost: Callable[[Event], Decimal | None]) -> dict[str, Decimal]:
     totals: dict[str, Decimal] = defaultdict(Decimal)
     for event in _within(truth, period):

@@ -137,7 +137,7 @@ def _meters(rng: Random, size: Size, model: str, given: int | None = None) -> di
     """Disjoint meters of one event of this size."""
     total = given or rng.randrange(size.low, size.high)
     read = int(total * size.read * rng.uniform(0, 2)) if size.read else 0
-    write = int(total * size.write * rng.uniform(0, 2)) if size.write else 0
+    write = min(int(total * size.write * rng.uniform(0, 2)), total - read) if size.write else 0
     hour = write if write and rng.random() < 0.25 else 0
     out = rng.randrange(size.out_low, size.out_high) if size.out_high else 0
     reasoning = int(out * size.reasoning * rng.uniform(0, 2)) if size.reasoning else 0

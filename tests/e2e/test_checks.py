@@ -24,7 +24,7 @@ BROKEN = {
     "every_row_has_an_owner": "update ledger set team_id = 'nobody' where ledger_id = (select min(ledger_id) from ledger where version = 0)",
     "landing_accounts_for_every_line": "update source_files set lines = lines + 1 where path = (select min(path) from source_files where kind = 'gateway' and state = 'landed')",
     "ledger_conserves_charges": f"update ledger set contracted_cost = contracted_cost + 0.000000000001 where ledger_id = (select min(ledger_id) from ledger where charge_id = {ONE_CHARGE})",
-    "lines_tie_to_ledger": "update statement_lines set amount = amount + 0.01 where line_id = (select min(line_id) from statement_lines where amount > 1)",
+    "lines_tie_to_ledger": "update statement_lines set amount = amount + 0.02 where line_id = (select min(line_id) from statement_lines where amount > 1)",
     "money_is_decimal": "create table broken(effective_cost double)",
     "portions_conserve_charges": "delete from charge_portions where charge_id = (select min(charge_id) from charge_portions)",
     "statements_tie_to_ledger": "update statement_lines set amount = amount + 0.01 where line_id = (select min(line_id) from statement_lines where amount > 1)",
@@ -109,6 +109,6 @@ def test_a_failing_check_stops_publishing(company_copy: Home, monkeypatch: pytes
     (company_copy.policy / "close.yaml").write_text((company_copy.policy / "close.yaml").read_text() + "\n# touched\n")
     text = (company_copy.policy / "teams.yaml").read_text().replace("name: Risk & Fraud", "name: Risk and Fraud")
     (company_copy.policy / "teams.yaml").write_text(text)
-    with pytest.raises(Refused, match="ledger_conserves_charges|charges_unique|conserve"):
+    with pytest.raises(Refused, match=r"ledger_conserves_charges|charges_unique|conserve"):
         jobs.nightly(company_copy, DAY_2, quiet)
     assert company_copy.current.resolve() == before

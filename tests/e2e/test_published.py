@@ -130,5 +130,5 @@ def test_prompts_and_raw_keys_are_stored_nowhere(company: Home) -> None:
         assert CANARY.encode() not in path.read_bytes(), path
     with duckdb.connect() as con:
         for path in company.lake.rglob("*.parquet"):
-            text = con.execute("select count(*) from (select to_json(t)::varchar as row from read_parquet(?) t) where contains(row, ?) or regexp_matches(row, 'sk-[A-Za-z0-9]{8}')", [str(path), CANARY]).fetchall()
+            text = con.execute("select count(*) from (select to_json(t)::varchar as row from read_parquet(?) t) where contains(row, ?) or regexp_matches(row, '(^|[^a-z])sk-[A-Za-z0-9]{8}')", [str(path), CANARY]).fetchall()
             assert text == [(0,)], path

@@ -15,6 +15,7 @@ import duckdb
 import pytest
 import yaml
 
+from pipelines import prices, warehouse
 from pipelines.errors import Refused
 from pipelines.home import asset
 from pipelines.sample import CANARY, Truth, company, expected, install, policy_files, write
@@ -144,18 +145,25 @@ def test_sources_and_contracts_are_the_ones_of_the_policy() -> None:
 
 
 def test_list_prices_are_those_of_the_snapshot() -> None:
-    rates = next(iter(asset("data", "list_prices").rglob("*rates*.parquet")), None)
-    if rates is None:
-        pytest.skip("no Parquet snapshot of list prices in data/list_prices")
-    names = {"input_uncached": "input_tokens", "cache_read": "cache_read_tokens", "cache_write_5m": "cache_write_tokens",
-             "cache_write_1h": "cache_write_1h_tokens", "output": "output_tokens"}  # fmt: skip
-    with duckdb.connect() as con:
-        query = "select provider, model, usage_key, tier_gt, price * (1000000 // per) from read_parquet($path) where ctx = '{}'"
-        known = {tuple(row[:4]): row[4] for row in con.execute(query, {"path": str(rates)}).fetchall()}
-    for table, tier in ((company.LIST_PRICES, -1), (company.LONG_PRICES, company.LONG_CONTEXT)):
-        for (provider, model), prices in table.items():
-            for meter, price in prices.items():
-                assert known[provider, model, names[meter], tier] == Decimal(price), (model, meter)
+    con = warehouse.memory()
+    prices.register(con, asset("data", "list_prices"))
+    con.execute("create table logged(provider varchar, model_as_logged varchar)")
+    con.executemany("insert into logged values (?, ?)", [*company.LIST_PRICES, *company.LONG_PRICES])
+    prices.resolve_models(con, "logged", asset("data", "list_prices"))
+    for table, tokens in ((company.LIST_PRICES, 1), (company.LONG_PRICES, company.LONG_CONTEXT + 1)):
+        for (provider, model), known in table.items():
+            meters = list(known)
+            found = con.execute(
+                f"""
+                select {", ".join(f"r.{meter} * 1000000" for meter in meters)}
+                from model_resolution m join rate_table r on r.provider = m.price_provider and r.model = m.price_model
+                where m.provider = $provider and m.model_as_logged = $model and r.service_tier = 'standard'
+                    and date '2026-09-15' >= r.valid_from and date '2026-09-15' < r.valid_to
+                    and $tokens > r.input_gt and $tokens <= r.input_le
+                """,
+                {"provider": provider, "model": model, "tokens": tokens},
+            ).fetchall()
+            assert found == [tuple(Decimal(known[meter]) for meter in meters)], (provider, model)
 
 
 def test_the_full_company_is_believable() -> None:

@@ -1,0 +1,199 @@
+"""What the files of the policy must say together: names that exist, ids once, dates without gap or overlap."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import date
+from itertools import pairwise
+from typing import Any
+
+from pipelines.errors import Refused
+from pipelines.policy.files import Accounts, Close, Company, Contracts, DatedId, RateCard, Sources, Teams
+from pipelines.sources import registry
+from pipelines.yaml_file import Dated, line_of
+
+KINDS = {"gateways": "gateway", "billing": "billing", "gpu": "gpu", "drivers": "drivers", "fx": "fx"}
+Loc = tuple[Any, ...]
+
+
+def span(dated: Dated) -> tuple[date, date]:
+    """First day, and first day it no longer holds."""
+    return dated.start or date.min, dated.end or date.max
+
+
+class Checker:
+    """Collects every reason to refuse the files; `trees` know the lines."""
+
+    def __init__(self, trees: dict[str, Any], files: dict[str, Any]) -> None:
+        self.trees = trees
+        self.reasons: list[Refused] = []
+        self.company: Company = files["company"]
+        self.teams: Teams = files["teams"]
+        self.sources: Sources = files["sources"]
+        self.contracts: Contracts = files["contracts"]
+        self.rate_card: RateCard = files["rate_card"]
+        self.accounts: Accounts = files["accounts"]
+        self.close: Close = files["close"]
+
+    def refuse(self, file: str, loc: Loc, what: str, fix: str) -> None:
+        self.reasons.append(Refused(what, f"{file}.yaml:{line_of(self.trees.get(file), loc)}", fix))
+
+    def all(self) -> list[Refused]:
+        self.check_company()
+        self.check_teams()
+        self.check_sources()
+        self.check_prices()
+        return self.reasons
+
+    # names and dates -------------------------------------------------------------------------------------------------
+
+    def unique(self, file: str, key: str, items: Iterable[Any], what: str) -> set[str]:
+        seen: set[str] = set()
+        for i, item in enumerate(items):
+            name = getattr(item, "id", None) or item.name
+            if name in seen:
+                self.refuse(file, (key, i), f"two {what} are called {name}", "give each its own name")
+            seen.add(name)
+        return seen
+
+    def known(self, file: str, loc: Loc, name: str | None, names: set[str], what: str, fix: str) -> None:
+        if name is not None and name not in names:
+            self.refuse(file, loc, f"unknown {what} {name}", fix)
+
+    def in_order(self, file: str, dated: list[tuple[Loc, Dated]]) -> list[tuple[Loc, date, date]]:
+        """The spans by their first day; a span without a day is refused."""
+        spans = []
+        for loc, one in dated:
+            first, last = span(one)
+            if first >= last:
+                self.refuse(file, loc, "holds on no day", "`to` is the first day it no longer holds, after `from`")
+            spans.append((loc, first, last))
+        return sorted(spans, key=lambda s: s[1:])
+
+    def apart(self, file: str, dated: list[tuple[Loc, Dated]], what: str) -> None:
+        """No two of them hold on the same day."""
+        spans = self.in_order(file, dated)
+        for (_, _, before), (loc, after, _) in pairwise(spans):
+            if after < before:
+                self.refuse(file, loc, f"{what} overlap", "end one on the day the other starts")
+
+    def always(self, file: str, dated: list[tuple[Loc, Dated]], what: str) -> None:
+        """Exactly one of them holds on every day."""
+        self.apart(file, dated, what)
+        spans = self.in_order(file, dated)
+        gaps = [(loc, before, after) for (_, _, before), (loc, after, _) in pairwise(spans) if before < after]
+        for loc, before, after in gaps:
+            self.refuse(file, loc, f"{what}: nothing holds from {before} to {after}", "close the gap in the dates")
+        if spans[0][1] != date.min:
+            self.refuse(file, spans[0][0], f"{what}: nothing holds before {spans[0][1]}", "leave `from` out of the first")
+        if max(s[2] for s in spans) != date.max:
+            self.refuse(file, spans[-1][0], f"{what}: nothing holds from {spans[-1][2]}", "leave `to` out of the last")
+
+    # files -----------------------------------------------------------------------------------------------------------
+
+    def check_company(self) -> None:
+        company = self.company
+        self.entities = self.unique("company", "legal_entities", company.legal_entities, "legal entities")
+        self.centers = self.unique("company", "cost_centers", company.cost_centers, "cost centers")
+        for i, center in enumerate(company.cost_centers):
+            self.known("company", ("cost_centers", i, "legal_entity"), center.legal_entity, self.entities, "legal entity", "add it under legal_entities")  # fmt: skip
+        self.known("company", ("platform_team",), company.platform_team, {team.id for team in self.teams.teams}, "team", "name a team of teams.yaml")  # fmt: skip
+        calendar = company.calendar
+        if calendar.ends_on and f"{calendar.ends_on:%Y-%m}" < calendar.first_period:
+            self.refuse("company", ("calendar", "ends_on"), "ends before the first period", "correct one of the two")
+
+    def check_teams(self) -> None:
+        file = self.teams
+        team_ids = self.unique("teams", "teams", file.teams, "teams")
+        projects = self.unique("teams", "projects", file.projects, "projects")
+        self.unique("teams", "vector_indexes", file.vector_indexes, "vector indexes")
+        self.pools = self.unique("teams", "serving_pools", file.serving_pools, "serving pools")
+        holders: dict[tuple[str, str], list[tuple[Loc, Dated]]] = defaultdict(list)
+        for i, team in enumerate(file.teams):
+            if team.id == "unallocated":
+                self.refuse("teams", ("teams", i, "id"), "unallocated is a reserved name", "name the team differently")
+            centers = self.dated_ids(("teams", i, "cost_center"), team.cost_center, self.centers, "cost center")
+            self.always("teams", centers, f"cost centers of {team.id}")
+            self.always("teams", [(("teams", i, "mode"), mode) for mode in team.mode], f"modes of {team.id}")
+            for j, belonging in enumerate(team.belongs):
+                loc = ("teams", i, "belongs", j)
+                holders[belonging.key].append((loc, belonging))
+                self.known("teams", (*loc, "project"), belonging.project, projects, "project", "add it under projects")
+        for (kind, value), dated in holders.items():
+            self.apart("teams", dated, f"claims to {kind} {value}")
+        for i, project in enumerate(file.projects):
+            self.known("teams", ("projects", i, "team"), project.team, team_ids, "team", "add it under teams")
+        for i, index in enumerate(file.vector_indexes):
+            owners = self.dated_ids(("vector_indexes", i, "team"), index.team or [], team_ids, "team")
+            self.apart("teams", owners, f"owners of {index.id}")
+        for i, pool in enumerate(file.serving_pools):
+            self.always("teams", [(("serving_pools", i, "token_weights"), w) for w in pool.token_weights], f"token weights of {pool.id}")
+
+    def dated_ids(self, loc: Loc, values: list[DatedId], names: set[str], what: str) -> list[tuple[Loc, Dated]]:
+        """Each value with its place, once its name is known to exist."""
+        placed = [((*loc, j), value) for j, value in enumerate(values)]
+        for place, value in placed:
+            self.known("teams", place, value.id, names, what, "add it, or correct its name")
+        return placed
+
+    def check_sources(self) -> None:
+        file = self.sources
+        for key, kind in KINDS.items():
+            sources = getattr(file, key)
+            self.unique("sources", key, sources, f"{key} sources")
+            for i, source in enumerate(sources):
+                self.check_format((key, i, "format"), source.format, kind)
+        for i, gateway in enumerate(file.gateways):
+            for name, pool in gateway.serving.items():
+                self.known("sources", ("gateways", i, "serving", name), pool, self.pools, "serving pool", "add it to teams.yaml under serving_pools")  # fmt: skip
+        records: dict[tuple[str, str], list[tuple[Loc, Dated]]] = defaultdict(list)
+        for i, bill in enumerate(file.billing):
+            loc = ("billing", i)
+            self.known("sources", (*loc, "legal_entity"), bill.legal_entity, self.entities, "legal entity", "name one of company.yaml")
+            records[bill.provider, bill.billing_account_id or "all accounts"].append(((*loc, "record"), bill.record))
+            if bill.format in ("openai_costs", "anthropic_costs") and bill.billing_account_id is None:
+                self.refuse("sources", loc, f"{bill.name}: its files name no account", "add billing_account_id")
+            for j, rule in enumerate(bill.activities):
+                self.known("sources", (*loc, "activities", j, "serving_pool"), rule.serving_pool, self.pools, "serving pool", "add it to teams.yaml under serving_pools")  # fmt: skip
+        for (provider, account), dated in records.items():
+            self.apart("sources", dated, f"two sources of record for {provider} {account}")
+        clusters: dict[str, list[str]] = defaultdict(list)
+        for i, gpu in enumerate(file.gpu):
+            if clusters[gpu.cluster]:
+                self.refuse("sources", ("gpu", i, "cluster"), f"two sources of record for cluster {gpu.cluster}", f"keep it or {clusters[gpu.cluster][0]}")  # fmt: skip
+            clusters[gpu.cluster].append(gpu.name)
+            for namespace, pool in gpu.serving_namespaces.items():
+                self.known("sources", ("gpu", i, "serving_namespaces", namespace), pool, self.pools, "serving pool", "add it to teams.yaml under serving_pools")  # fmt: skip
+
+    def check_format(self, loc: Loc, name: str, kind: str) -> None:
+        try:
+            found = registry.find(name)
+        except Refused as refused:
+            self.refuse("sources", loc, refused.what, refused.fix)
+            return
+        if found.kind != kind:
+            self.refuse("sources", loc, f"{name} reads {found.kind} files, not {kind}", f"move the source under {found.kind}")
+
+    def check_prices(self) -> None:
+        contracts, card = self.contracts, self.rate_card
+        self.unique("contracts", "discounts", contracts.discounts, "discounts")
+        self.unique("contracts", "private_prices", contracts.private_prices, "private prices")
+        groups: dict[tuple[str, ...], list[tuple[Loc, Dated]]] = defaultdict(list)
+        for i, discount in enumerate(contracts.discounts):
+            groups["discounts of", discount.provider, discount.model or "all models"].append((("discounts", i), discount))
+        for i, price in enumerate(contracts.private_prices):
+            groups["prices of", price.provider, price.model, price.meter].append((("private_prices", i), price))
+        for i, cards in enumerate(contracts.gpu_capacity):
+            self.in_order("contracts", [(("gpu_capacity", i), cards)])
+            self.known("contracts", ("gpu_capacity", i, "legal_entity"), cards.legal_entity, self.entities, "legal entity", "name one of company.yaml")  # fmt: skip
+        for words, dated in groups.items():
+            self.apart("contracts", dated, " ".join(words))
+        self.unique("rate_card", "lines", card.lines, "rate-card lines")
+        meters: dict[tuple[str, str], list[tuple[Loc, Dated]]] = defaultdict(list)
+        for i, rate in enumerate(card.lines):
+            pool = rate.covers.serving_pool
+            self.known("rate_card", ("lines", i, "covers", "serving_pool"), pool, self.pools, "serving pool", "add it to teams.yaml under serving_pools")  # fmt: skip
+            meters[pool, rate.meter].append((("lines", i, "meter"), rate))
+        for (pool, meter), dated in meters.items():
+            self.apart("rate_card", dated, f"rates for {meter} of {pool}")

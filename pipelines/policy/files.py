@@ -1,0 +1,341 @@
+"""What each file of `data/policy/` may say. Checks that need more than one file are in `checks.py`."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from pipelines.sources.currency import CURRENCIES
+from pipelines.yaml_file import Dated, Exact, Name, Strict
+
+ACTIVITIES = (
+    "inference", "embedding", "query", "index_maintenance", "training", "gpu_idle", "storage", "platform",
+    "commitment_idle", "tax", "credit", "adjustment", "recovery", "other",
+)  # fmt: skip
+BELONGINGS = ("gateway_team", "api_key", "provider_project", "provider_key", "slurm_account", "namespace")
+UNITS = {"token": 1, "1K tokens": 1_000, "1M tokens": 1_000_000}
+
+
+def _currency(code: str) -> str:
+    if code not in CURRENCIES:
+        raise ValueError("not an ISO 4217 currency code")
+    return code
+
+
+def _many(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+def _month(label: str) -> str:
+    date.fromisoformat(f"{label}-01")
+    return label
+
+
+Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
+Folder = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)]
+Month = Annotated[str, Field(pattern=r"^\d{4}-\d{2}$"), AfterValidator(_month)]
+Currency = Annotated[str, AfterValidator(_currency)]
+Activity = Literal[ACTIVITIES]
+Meter = Literal["input_uncached", "cache_read", "cache_write_5m", "cache_write_1h", "output", "reasoning"]
+Price = Annotated[Exact, Field(ge=0, max_digits=18, decimal_places=12)]
+Percent = Annotated[Exact, Field(ge=0, le=100, max_digits=9, decimal_places=6)]
+Weight = Annotated[Exact, Field(ge=0, max_digits=12, decimal_places=6)]
+
+
+class File(Strict):
+    version: Literal[1]
+
+
+# company.yaml --------------------------------------------------------------------------------------------------------
+
+
+class LegalEntity(Strict):
+    id: Id
+    name: Name
+    country: Annotated[str, Field(pattern=r"^[A-Z]{2}$")] | None = None
+
+
+class CostCenter(Strict):
+    id: Id
+    name: Name
+    legal_entity: Id
+
+
+class Calendar(Strict):
+    first_period: Month
+    soft_close_working_day: int = Field(2, ge=1, le=20)
+    holidays: list[date] = []
+    ends_on: date | None = None
+
+
+class Company(File):
+    name: Name
+    currency: Currency
+    legal_entities: list[LegalEntity] = Field(min_length=1)
+    cost_centers: list[CostCenter] = Field(min_length=1)
+    calendar: Calendar
+    platform_team: Id
+
+
+# teams.yaml ----------------------------------------------------------------------------------------------------------
+
+
+class DatedId(Dated):
+    """One of several values over time: `{id: CC-4100, to: 2026-10-16}`."""
+
+    id: Id
+
+
+class DatedMode(Dated):
+    mode: Literal["showback", "chargeback"]
+
+
+def _dated_id(value: Any) -> Any:
+    return [{"id": value}] if isinstance(value, str) else value
+
+
+def _dated_mode(value: Any) -> Any:
+    return [{"mode": value}] if isinstance(value, str) else value
+
+
+DatedIds = Annotated[list[DatedId], BeforeValidator(_dated_id), Field(min_length=1)]
+
+
+class Belonging(Dated):
+    """One thing of a team, by the name that a source uses for it; usage under it may be given a project."""
+
+    gateway_team: Name | None = None
+    api_key: Name | None = None
+    provider_project: Name | None = None
+    provider_key: Name | None = None
+    slurm_account: Name | None = None
+    namespace: Name | None = None
+    project: Id | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Belonging:
+        if sum(getattr(self, kind) is not None for kind in BELONGINGS) != 1:
+            raise ValueError(f"name exactly one of {', '.join(BELONGINGS)}")
+        return self
+
+    @property
+    def key(self) -> tuple[str, str]:
+        kind = next(kind for kind in BELONGINGS if getattr(self, kind) is not None)
+        return kind, getattr(self, kind)
+
+
+class Team(Strict):
+    id: Id
+    name: Name
+    owner: Name | None = None
+    cost_center: DatedIds
+    mode: Annotated[list[DatedMode], BeforeValidator(_dated_mode), Field(min_length=1)]
+    belongs: list[Belonging] = []
+
+
+class Project(Strict):
+    id: Id
+    team: Id
+    application: Name | None = None
+
+
+class VectorIndex(Strict):
+    id: Name
+    name: Name | None = None
+    team: DatedIds | None = None
+
+
+class TokenWeights(Dated):
+    """What one token of each kind weighs when the cost of our own model servers is shared."""
+
+    input: Weight
+    output: Weight
+    cache_read: Weight = Decimal(0)
+
+
+class ServingPool(Strict):
+    id: Id
+    name: Name | None = None
+    models: list[Name] = []
+    cluster: Id
+    token_weights: Annotated[list[TokenWeights], BeforeValidator(_many), Field(min_length=1)]
+
+
+class Teams(File):
+    teams: list[Team] = Field(min_length=1)
+    projects: list[Project] = []
+    vector_indexes: list[VectorIndex] = []
+    serving_pools: list[ServingPool] = []
+
+
+# sources.yaml --------------------------------------------------------------------------------------------------------
+
+
+class Source(Strict):
+    """`name` is the folder below data/landing/<kind>/; `format` one of the readers."""
+
+    name: Folder
+    format: Name
+
+
+class MappedField(Strict):
+    column: Name | None = None
+    value: Annotated[str, BeforeValidator(lambda v: str(v) if isinstance(v, int) else v)] | None = None
+    map: dict[str, str] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> MappedField:
+        if (self.column is None) == (self.value is None) or (self.map is not None and self.column is None):
+            raise ValueError("name a column (with an optional map of its words) or a value")
+        return self
+
+
+class Gateway(Source):
+    accounts: dict[Name, Name] = {}
+    serving: dict[Name, Id] = {}
+    file: Literal["csv", "jsonl", "parquet"] | None = None
+    fields: dict[Name, Name | MappedField] | None = None
+    tokens: Literal["inclusive", "exclusive"] = "inclusive"
+    time_zone: Name | None = None
+    time_format: Name | None = None
+
+    @model_validator(mode="after")
+    def _mapped(self) -> Gateway:
+        if self.format == "mapped" and (self.file is None or not self.fields):
+            raise ValueError("format mapped needs `file` (csv, jsonl or parquet) and `fields`")
+        return self
+
+
+class ActivityRule(Strict):
+    """Says what the money of matching bill lines was for; texts match with * and ? as in file names."""
+
+    activity: Activity
+    serving_pool: Id | None = None
+    cluster: Id | None = None
+    service: Name | None = None
+    sku_meter: Name | None = None
+    resource_id: Name | None = None
+    charge_description: Name | None = None
+    sub_account_id: Name | None = None
+
+
+class Scope(Strict):
+    """Which lines of a shared bill are ours."""
+
+    sub_account_id: Annotated[list[Name], BeforeValidator(_many), Field(min_length=1)]
+
+
+class Billing(Source):
+    provider: Id
+    billing_account_id: Name | None = None
+    legal_entity: Id
+    final_after_days: int = Field(5, ge=0, le=90)
+    record: Dated = Dated()
+    scope: Scope | None = None
+    vector_index_id: Literal["resource_id", "sub_account_id"] | None = None
+    activities: list[ActivityRule] = []
+
+
+class Gpu(Source):
+    cluster: Id
+    serving_namespaces: dict[Name, Id] = {}
+    time_zone: Name | None = None
+
+
+class Sources(File):
+    gateways: list[Gateway] = []
+    billing: list[Billing] = []
+    gpu: list[Gpu] = []
+    drivers: list[Source] = []
+    fx: list[Source] = []
+
+
+# contracts.yaml, rate_card.yaml, accounts.yaml, close.yaml -----------------------------------------------------------
+
+
+class Discount(Dated):
+    """Off the list price of a provider, or of one of its models."""
+
+    id: Name
+    provider: Id
+    model: Name | None = None
+    percent: Percent
+
+
+class PrivatePrice(Dated):
+    id: Name
+    provider: Id
+    model: Name
+    meter: Meter
+    per_million: Annotated[Exact, Field(ge=0, max_digits=18, decimal_places=6)]
+
+
+class GpuCapacity(Dated):
+    """Cards that stand in a cluster. `rate` per card and hour makes their cost where no bill covers them."""
+
+    cluster: Id
+    gpu_model: Name
+    gpus: int = Field(gt=0, le=1_000_000)
+    rate: Price | None = None
+    provider: Id | None = None
+    legal_entity: Id | None = None
+
+    @model_validator(mode="after")
+    def _declared(self) -> GpuCapacity:
+        if self.rate is not None and (self.provider is None or self.legal_entity is None):
+            raise ValueError("a rate needs the provider and the legal_entity that carries the cost")
+        return self
+
+
+class Contracts(File):
+    discounts: list[Discount] = []
+    private_prices: list[PrivatePrice] = []
+    gpu_capacity: list[GpuCapacity] = []
+
+
+class Covers(Strict):
+    serving_pool: Id
+
+
+class RateLine(Dated):
+    id: Name
+    service: Name
+    covers: Covers
+    meter: Literal["input_uncached", "cache_read", "cache_write_5m", "cache_write_1h", "output"]
+    unit: Literal[tuple(UNITS)]
+    rate: Price
+
+
+class RateCard(File):
+    id: Id = "rate-card"
+    lines: list[RateLine] = []
+
+
+class Accounts(File):
+    expense: dict[Activity, Name] = {}
+    recovery: Name | None = None
+
+
+class Tolerance(Strict):
+    unallocated_percent: Percent = Decimal(5)
+    unpriced_tokens_percent: Percent = Decimal(1)
+
+
+class Close(File):
+    true_up_bound: Annotated[Exact, Field(ge=1, le=100, max_digits=9, decimal_places=6)] = Decimal("1.10")
+    tolerance: Tolerance = Tolerance()
+
+
+FILES: dict[str, type[File]] = {
+    "company": Company,
+    "teams": Teams,
+    "sources": Sources,
+    "contracts": Contracts,
+    "rate_card": RateCard,
+    "accounts": Accounts,
+    "close": Close,
+}
+OPTIONAL = frozenset({"contracts", "rate_card", "accounts", "close"})  # a missing file is an empty one

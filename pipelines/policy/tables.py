@@ -1,0 +1,104 @@
+"""The policy as temp tables policy_*: what the SQL joins. Dates are half-open: valid_from is in, valid_to is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pyarrow as pa
+
+from pipelines.policy.checks import span
+from pipelines.policy.files import UNITS, TokenWeights
+
+if TYPE_CHECKING:
+    from pipelines.policy import Policy
+
+_DATES = "valid_from date, valid_to date"
+COLUMNS = {
+    "company": "name varchar, currency varchar, platform_team varchar",
+    "legal_entities": "legal_entity varchar, name varchar",
+    "cost_centers": "cost_center varchar, name varchar, legal_entity varchar",
+    "teams": "team_id varchar, name varchar, owner varchar",
+    "team_cost_centers": f"team_id varchar, cost_center varchar, legal_entity varchar, {_DATES}",
+    "team_modes": f"team_id varchar, mode varchar, {_DATES}",
+    "belongs": f"kind varchar, value varchar, team_id varchar, project_id varchar, {_DATES}",
+    "projects": "project_id varchar, team_id varchar, application varchar",
+    "vector_indexes": f"vector_index_id varchar, name varchar, team_id varchar, {_DATES}",
+    "serving_pools": "serving_pool varchar, name varchar, cluster varchar",
+    "token_weights": f"serving_pool varchar, meter varchar, weight decimal(12, 6), {_DATES}",
+    "gateway_accounts": "source varchar, provider varchar, billing_account_id varchar",
+    "gateway_serving": "source varchar, provider varchar, serving_pool varchar",
+    "billing": "source varchar, provider varchar, legal_entity varchar, final_after_days integer, vector_index_column varchar,"
+    " record_from date, record_to date",
+    "billing_scope": "source varchar, column_name varchar, value varchar",
+    "activities": "source varchar, ord integer, activity varchar, serving_pool varchar, cluster varchar, service varchar,"
+    " sku_meter varchar, resource_id varchar, charge_description varchar, sub_account_id varchar",
+    "serving_namespaces": "source varchar, namespace varchar, serving_pool varchar",
+    "discounts": f"discount_id varchar, provider varchar, model varchar, percent decimal(9, 6), {_DATES}",
+    "private_prices": f"price_id varchar, provider varchar, model varchar, meter varchar, per_token decimal(20, 12), {_DATES}",
+    "gpu_capacity": "cluster varchar, gpu_model varchar, gpus integer, rate decimal(18, 12), provider varchar, legal_entity varchar,"
+    f" {_DATES}",
+    "rate_card": "rate_card_id varchar, line_id varchar, service varchar, serving_pool varchar, meter varchar, unit varchar,"
+    f" per_unit hugeint, rate decimal(18, 12), {_DATES}",
+    "gl_accounts": "activity varchar, gl_account varchar",
+    "close": "true_up_bound decimal(9, 6), unallocated_percent decimal(9, 6), unpriced_tokens_percent decimal(9, 6)",
+}
+
+
+def register(con: duckdb.DuckDBPyConnection, policy: Policy) -> None:
+    """(Re)make every table of COLUMNS, as policy_<name>, from the policy; empty where it says nothing."""
+    for name, rows in _rows(policy).items():
+        con.execute(f"create or replace temp table policy_{name}({COLUMNS[name]})")
+        if rows:
+            texts = [pa.array([None if value is None else str(value) for value in column]) for column in zip(*rows, strict=True)]
+            con.register("policy_rows", pa.table(texts, names=[f"c{i}" for i in range(len(texts))]))
+            con.execute(f"insert into policy_{name} from policy_rows")
+            con.unregister("policy_rows")
+
+
+def _rows(policy: Policy) -> dict[str, list[tuple[Any, ...]]]:
+    company, teams, sources, contracts = policy.company, policy.teams, policy.sources, policy.contracts
+    entity_of = {center.id: center.legal_entity for center in company.cost_centers}
+    return {
+        "company": [(company.name, company.currency, company.platform_team)],
+        "legal_entities": [(entity.id, entity.name) for entity in company.legal_entities],
+        "cost_centers": [(center.id, center.name, center.legal_entity) for center in company.cost_centers],
+        "teams": [(team.id, team.name, team.owner) for team in teams.teams],
+        "team_cost_centers": [(team.id, c.id, entity_of[c.id], *span(c)) for team in teams.teams for c in team.cost_center],
+        "team_modes": [(team.id, mode.mode, *span(mode)) for team in teams.teams for mode in team.mode],
+        "belongs": [(*one.key, team.id, one.project, *span(one)) for team in teams.teams for one in team.belongs],
+        "projects": [(project.id, project.team, project.application) for project in teams.projects],
+        "vector_indexes": [(index.id, index.name, owner.id, *span(owner)) for index in teams.vector_indexes for owner in index.team or []],
+        "serving_pools": [(pool.id, pool.name, pool.cluster) for pool in teams.serving_pools],
+        "token_weights": [row for pool in teams.serving_pools for weights in pool.token_weights for row in _weights(pool.id, weights)],
+        "gateway_accounts": [(s.name, provider, account) for s in sources.gateways for provider, account in s.accounts.items()],
+        "gateway_serving": [(s.name, provider, pool) for s in sources.gateways for provider, pool in s.serving.items()],
+        "billing": [(s.name, s.provider, s.legal_entity, s.final_after_days, s.vector_index_id, *span(s.record)) for s in sources.billing],
+        "billing_scope": [(s.name, "sub_account_id", value) for s in sources.billing if s.scope for value in s.scope.sub_account_id],
+        "activities": [
+            (s.name, i, a.activity, a.serving_pool, a.cluster, a.service, a.sku_meter, a.resource_id, a.charge_description, a.sub_account_id)
+            for s in sources.billing
+            for i, a in enumerate(s.activities)
+        ],
+        "serving_namespaces": [(s.name, namespace, pool) for s in sources.gpu for namespace, pool in s.serving_namespaces.items()],
+        "discounts": [(d.id, d.provider, d.model, d.percent, *span(d)) for d in contracts.discounts],
+        "private_prices": [
+            (p.id, p.provider, p.model, p.meter, f"{p.per_million.scaleb(-6):f}", *span(p)) for p in contracts.private_prices
+        ],
+        "gpu_capacity": [(g.cluster, g.gpu_model, g.gpus, g.rate, g.provider, g.legal_entity, *span(g)) for g in contracts.gpu_capacity],
+        "rate_card": [
+            (policy.rate_card.id, r.id, r.service, r.covers.serving_pool, r.meter, r.unit, UNITS[r.unit], r.rate, *span(r))
+            for r in policy.rate_card.lines
+        ],
+        "gl_accounts": list(policy.accounts.expense.items()),
+        "close": [(policy.close.true_up_bound, policy.close.tolerance.unallocated_percent, policy.close.tolerance.unpriced_tokens_percent)],
+    }  # fmt: skip
+
+
+def _weights(pool: str, weights: TokenWeights) -> Iterable[tuple[Any, ...]]:
+    """Meters of ours and what their tokens weigh; reasoning weighs as output."""
+    for meter, weight in (
+        ("input_uncached", weights.input), ("cache_read", weights.cache_read), ("output", weights.output), ("reasoning", weights.output),
+    ):  # fmt: skip
+        yield (pool, meter, weight, *span(weights))

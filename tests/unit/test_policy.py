@@ -1,0 +1,192 @@
+"""The policy files: the shipped ones hold, the template holds, and everything wrong is refused with file and line."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from pipelines import policy, warehouse
+from pipelines.errors import Refused
+from pipelines.policy import Period
+from pipelines.policy.files import FILES
+from pipelines.policy.tables import COLUMNS
+from pipelines.sample import policy_files
+from pipelines.yaml_file import PolicyRefused, read
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(policy_files(), tmp_path / "policy"))
+
+
+def refusals(folder: Path) -> list[str]:
+    with pytest.raises(PolicyRefused) as caught:
+        policy.load(folder)
+    lines = [str(reason) for reason in caught.value.reasons]
+    assert all("\n" not in line and ";" in line for line in lines), lines
+    return lines
+
+
+def replaced(path: Path, old: str, new: str) -> int:
+    """Write `new` for the first `old` of a file; returns the line on which it stands."""
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    return text[: text.index(old)].count("\n") + 1
+
+
+REFUSED = [
+    ("company", "currency: USD", "currency: usd", "ISO 4217"),
+    ("company", "first_period: 2026-09", "first_period: 2026-13", "first_period"),
+    ("company", "country: IE", "country: Ireland", "country"),
+    ("company", "{id: CC-4200, name: Operations, legal_entity: LKF-US}", "{id: CC-4200, name: Operations, legal_entity: LKF-UK}", "unknown legal entity LKF-UK"),
+    ("company", "platform_team: platform", "platform_team: plattform", "unknown team plattform"),
+    ("company", "ends_on: 2026-10-31", "ends_on: 2026-08-31", "ends before the first period"),
+    ("teams", "version: 1", "version: 2", "version"),
+    ("teams", "{id: CC-5100, from: 2026-10-16}", "{id: CC-5100, from: 2026-10-17}", "nothing holds from 2026-10-16 to 2026-10-17"),
+    ("teams", "{id: CC-5100, from: 2026-10-16}", "{id: CC-5100, from: 2026-10-15}", "overlap"),
+    ("teams", "{id: CC-4100, to: 2026-10-16}", "{id: CC-4100, from: 2026-10-01, to: 2026-10-16}", "nothing holds before 2026-10-01"),
+    ("teams", "{gateway_team: team-docs}", "{gateway_team: team-search}", "claims to gateway_team team-search overlap"),
+    ("teams", "{gateway_team: team-docs}", "{gateway_team: team-docs, api_key: k}", "exactly one"),
+    ("teams", "{gateway_team: team-docs}", "{gateway_team: team-docs, from: 2026-10-02, to: 2026-10-01}", "holds on no day"),
+    ("teams", "{id: docs-extraction, team: docs,", "{id: docs-extraction, team: dogs,", "unknown team dogs"),
+    ("teams", "  - id: docs\n", "  - id: search\n", "two teams are called search"),
+    ("teams", "  - id: docs\n", "  - id: unallocated\n", "reserved"),
+    ("teams", "mode: showback", "mode: showoff", "mode"),
+    ("teams", "output: 4}", "output: -4}", "output"),
+    ("sources", "format: koku_gpu", "format: dcgm", "unknown format dcgm"),
+    ("sources", "format: koku_gpu", "format: focus", "reads billing files, not gpu"),
+    ("sources", "{vllm-prod: llama-pool}", "{vllm-prod: lama-pool}", "unknown serving pool lama-pool"),
+    ("sources", "- name: anthropic\n", "- name: openai\n", "two billing sources are called openai"),
+    ("sources", "- name: anthropic\n", "- name: ../anthropic\n", "name"),
+    ("sources", "    cluster: batch\n", "    cluster: serving\n", "two sources of record for cluster serving"),
+    ("sources", "activity: platform}", "activity: platforms}", "activity"),
+    ("sources", "      event_id: id\n", "      event_id: {column: id, value: x}\n", "name a column"),
+    ("contracts", 'percent: "7.5"', 'percent: "107.5"', "percent"),
+    ("contracts", "meter: output", "meter: outputs", "meter"),
+    ("contracts", 'rate: "1.85", provider: larkfield-dc,', 'rate: "1.85",', "needs the provider"),
+    ("rate_card", "covers: {serving_pool: llama-pool}", "covers: {serving_pool: pool}", "unknown serving pool pool"),
+    ("rate_card", "meter: cache_read", "meter: input_uncached", "rates for input_uncached of llama-pool overlap"),
+    ("rate_card", 'rate: "0.60"', 'rate: ".nan"', "rate"),
+    ("accounts", "  query:", "  queries:", "queries"),
+    ("close", 'true_up_bound: "1.10"', 'true_up_bound: "0.9"', "true_up_bound"),
+    ("close", "version: 1", "version: 1\nversion: 1", "duplicate key"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("file, old, new, said", REFUSED)
+def test_what_is_wrong_is_refused_with_its_line(folder: Path, file: str, old: str, new: str, said: str) -> None:
+    path = folder / f"{file}.yaml"
+    line = replaced(path, old, new)
+    found = refusals(folder)
+    near = [f"{file}.yaml:{n}:" for n in range(line, line + 3)]
+    assert any(said in text and text.startswith(tuple(near)) for text in found), (line, found)
+
+
+def test_everything_wrong_is_told_at_once(folder: Path) -> None:
+    replaced(folder / "teams.yaml", "cost_center: CC-4200", "cost_center: CC-1")
+    replaced(folder / "company.yaml", "platform_team: platform", "platform_team: nobody")
+    replaced(folder / "allocation.yaml", "share: 4000", "share: 4001")
+    assert {text.split(":")[0] for text in refusals(folder)} == {"teams.yaml", "company.yaml", "allocation.yaml"}
+
+
+def test_two_bills_of_one_account_need_dates(folder: Path) -> None:
+    sources = folder / "sources.yaml"
+    focus = "\n  - {name: openai-focus, format: focus, provider: openai, billing_account_id: org-larkfield, legal_entity: LKF-US%s}\n\ngpu:"
+    before = sources.read_text()
+    sources.write_text(before.replace("\ngpu:", focus % "", 1))
+    assert any("two sources of record for openai org-larkfield" in text for text in refusals(folder))
+    dated = before.replace("\ngpu:", focus % ", record: {from: 2026-11-01}", 1)
+    sources.write_text(dated.replace("    final_after_days: 5\n", "    final_after_days: 5\n    record: {to: 2026-11-01}\n", 1))
+    assert len(policy.load(folder).sources.billing) == 6
+
+
+def test_an_allocation_rule_names_a_team_that_exists(folder: Path) -> None:
+    replaced(folder / "allocation.yaml", "method: to, to: unallocated}", "method: to, to: finance}")
+    assert any("unknown team finance" in text for text in refusals(folder))
+
+
+@pytest.mark.parametrize("name", ["team.yaml", "teams.yml"])
+def test_a_misnamed_file_is_refused(folder: Path, name: str) -> None:
+    (folder / name).write_text("version: 1\n")
+    assert any(text.startswith(name) for text in refusals(folder))
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"- a\n", b"", b"\x00"])
+def test_what_is_no_policy_is_refused(folder: Path, content: bytes) -> None:
+    (folder / "close.yaml").write_bytes(content)
+    assert any(text.startswith("close.yaml") for text in refusals(folder))
+
+
+def test_a_missing_file_is_named(folder: Path) -> None:
+    (folder / "teams.yaml").unlink()
+    assert any(text.startswith("teams.yaml") for text in refusals(folder))
+
+
+def test_optional_files_may_be_missing(folder: Path) -> None:
+    for name in ("rate_card", "accounts", "close"):
+        (folder / f"{name}.yaml").unlink()
+    assert policy.load(folder).rate_card.lines == []
+
+
+def test_every_table_is_made_and_numbers_keep_their_digits(folder: Path) -> None:
+    replaced(folder / "contracts.yaml", 'percent: "7.5"', "percent: 7.123456")
+    replaced(folder / "contracts.yaml", 'rate: "1.85"', 'rate: "1.850000000001"')
+    con = warehouse.memory()
+    policy.register(con, policy.load(folder))
+    assert all(con.execute(f"select count(*) > 0 from policy_{name}").fetchall() == [(True,)] for name in COLUMNS)
+    assert con.execute("select percent::varchar from policy_discounts where provider = 'aws'").fetchall() == [("7.123456",)]
+    assert con.execute("select rate::varchar from policy_gpu_capacity where rate is not null").fetchall() == [("1.850000000001",)]
+    assert con.execute("select per_token::varchar from policy_private_prices").fetchall() == [("0.000001800000",)]
+    policy.register(con, policy.load(folder))  # again, in place of the first
+
+
+def test_text_of_the_policy_is_only_data(folder: Path) -> None:
+    name = "Robert'); drop table policy_teams; --"
+    replaced(folder / "teams.yaml", "name: Risk & Fraud", f'name: "{name}"')
+    con = warehouse.memory()
+    policy.register(con, policy.load(folder))
+    assert con.execute("select name from policy_teams where team_id = 'risk'").fetchall() == [(name,)]
+
+
+def test_the_template_is_a_policy(tmp_path: Path) -> None:
+    written = policy.write_template(tmp_path / "policy", "2026-11")
+    assert {path.name for path in written} == {path.name for path in policy_files().glob("*.yaml")}
+    loaded = policy.load(tmp_path / "policy")
+    assert loaded.company.calendar.first_period == "2026-11"
+    with pytest.raises(Refused, match="2026-99 is not a month"):
+        policy.write_template(tmp_path / "other", "2026-99")
+
+
+@pytest.mark.parametrize("name", ["teams", "sources", "contracts", "rate_card", "accounts"])
+def test_what_the_template_shows_in_comments_is_read(tmp_path: Path, name: str) -> None:
+    """The examples, uncommented, are a valid file."""
+    policy.write_template(tmp_path / "policy", "2026-11")
+    path = tmp_path / "policy" / f"{name}.yaml"
+    text = re.sub(r"(?m)^# (?=[ \-{a-z])", "", path.read_text())  # examples are in lower case, sentences are not
+    path.write_text(text)
+    read(path, FILES[name])
+
+
+def test_periods_and_working_days(folder: Path) -> None:
+    replaced(folder / "company.yaml", "soft_close_working_day: 2", "soft_close_working_day: 3\n  holidays: [2027-01-01, 2027-01-04]")
+    loaded = policy.load(folder)
+    periods = loaded.periods(date(2026, 12, 1))
+    assert [p.label for p in periods] == ["2026-09", "2026-10", "2026-11", "2026-12"]
+    assert periods[-1] == Period("2026-12", date(2026, 12, 1), date(2027, 1, 1))
+    assert loaded.soft_close_day(periods[-1]) == date(2027, 1, 7)  # Friday and Monday are holidays, the weekend is between
+    assert loaded.soft_close_day(periods[0]) == date(2026, 10, 5)
+    with pytest.raises(Refused, match="the first is 2026-09"):
+        loaded.periods(date(2026, 8, 31))
+
+
+def test_a_fingerprint_changes_with_its_own_files_only(folder: Path) -> None:
+    before = policy.load(folder)
+    replaced(folder / "accounts.yaml", '"6215-10"', '"6215-11"')
+    after = policy.load(folder)
+    assert before.fingerprint != after.fingerprint
+    assert before.fingerprint_of(["teams", "sources"]) == after.fingerprint_of(["teams", "sources"])
