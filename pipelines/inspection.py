@@ -137,11 +137,11 @@ def verify(home: Home) -> tuple[int, list[str]]:
         wanted = [(home.published / manifest["database"]["path"], manifest["database"]["sha256"])]
         wanted += [(home.lake / entry["path"], entry["sha256"]) for entry in manifest["lake"]]
         if path == home.published / Path(home.current.resolve().name).with_suffix(".manifest.json"):
-            wanted += [(home.reports / entry["path"], entry["sha256"]) for entry in manifest["reports"]]
+            wanted += [(home.reports / entry["path"], entry["sha256"]) for entry in manifest["reports"] if "/draft/" not in entry["path"]]
         for file, sha256 in wanted:
             counted += 1
             problems += _differs(home, file, sha256)
-    for path in sorted(home.reports.glob("*/v*/manifest.json")):
+    for path in sorted(home.reports.glob("[0-9]*/*/manifest.json")):
         for entry in json.loads(path.read_text(encoding="utf-8"))["files"]:
             counted += 1
             problems += _differs(home, home.reports / entry["href"], entry["sha256"])

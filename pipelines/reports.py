@@ -100,26 +100,21 @@ def _render(con: duckdb.DuckDBPyConnection, period: str, version: int) -> dict[s
 
 
 def _place(run: Run, folder: Path, files: dict[str, tuple[str, str | None, bytes]], figures: str, version: int) -> list[Issued]:
-    """An issued version appears as a whole; a draft file by file, the manifest last."""
+    """One version as a whole folder with its manifest: written beside its place, then moved there."""
     period = folder.parent.name
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    into = folder.with_name(f".{folder.name}.part") if version else folder
-    if version:
-        shutil.rmtree(into, ignore_errors=True)
-    into.mkdir(parents=True, exist_ok=True)
+    part, old = folder.with_name(f".{folder.name}.part"), folder.with_name(f".{folder.name}.old")
+    for leftover in (part, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    part.mkdir(parents=True)
     issued = []
     for name, (state, team, content) in files.items():
-        part = into / f".{name}.part"
-        part.write_bytes(content)
-        replace_durably(part, into / name)
+        (part / name).write_bytes(content)
+        sync(part / name)
         href = f"{period}/{folder.name}/{name}"
         issued.append(Issued(period, version, state, team, name, href, len(content), sha256(content).hexdigest()))
-    for stale in into.iterdir():
-        if stale.name not in files and stale.name != "manifest.json":
-            stale.unlink()
-    text = json.dumps({"figures": figures, "files": [asdict(one) for one in issued]}, indent=1) + "\n"
-    write_text(into / "manifest.json", text)
-    if version:
-        replace_durably(into, folder)
-    sync(folder.parent)
+    write_text(part / "manifest.json", json.dumps({"figures": figures, "files": [asdict(one) for one in issued]}, indent=1) + "\n")
+    if folder.exists():  # a draft that changed; an issued version is never written twice
+        replace_durably(folder, old)
+    replace_durably(part, folder)
+    shutil.rmtree(old, ignore_errors=True)
     return issued

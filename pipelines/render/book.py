@@ -23,7 +23,7 @@ from openpyxl.worksheet.table import Table, TableStyleInfo
 from openpyxl.worksheet.worksheet import Worksheet
 
 from pipelines.render.finish import finish
-from pipelines.render.names import cell_text, looks_like_formula
+from pipelines.render.names import cell_text, clip, looks_like_formula
 
 NAVY, TEAL, INK, MUTED, RULE, PANEL, WHITE = "14304F", "0F7B8A", "1F2937", "5B6573", "D1D5DB", "F3F6F9", "FFFFFF"
 SERIES = (NAVY, TEAL, "8CC5C9", "C77B1E", "AEBBC8")
@@ -35,8 +35,9 @@ CHANGE = '+#,##0.00_);-#,##0.00_);"–"_)'
 COUNT = '#,##0_);(#,##0);"–"_)'
 QUANTITY = '#,##0.0###_);(#,##0.0###);"–"_)'
 SHARE = '0.0000%_);-0.0000%_);"–"_)'
-ARROW = '"▲ "0.0%_);"▼ "0.0%_);"– "0.0%_)'
-DAY = "yyyy-mm-dd"
+DAY, SHORT_DAY = "yyyy-mm-dd", "ddd d mmm"
+LINE_HEIGHT = 15.5
+MOST_ON_A_PAGE = 66
 _SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
 
 
@@ -44,6 +45,11 @@ def with_symbol(currency: str, digits: str = "#,##0.00") -> str:
     """A number format that shows the currency: its symbol, else its code."""
     sign = _SYMBOLS.get(currency, f"{currency} ")
     return f'"{sign}"{digits};-"{sign}"{digits}'
+
+
+def text_lines(text: str, width: float, size: float) -> int:
+    """How many lines wrapped text takes in a column of `width`, at most twelve; words break early, so it is a bit generous."""
+    return min(12, max(1, -(-len(text) // max(1, int(width * 12 / size)))))
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,7 @@ class Look:
     valign: str = "center"
     indent: int = 0
     wrap: bool = False
+    shrink: bool = False
     top: tuple[str, str] | None = None  # (style, color)
     bottom: tuple[str, str] | None = None
     left: tuple[str, str] | None = None
@@ -82,7 +89,12 @@ class Column:
 
     @property
     def is_number(self) -> bool:
-        return self.look.format not in ("General", DAY)
+        return self.look.format not in ("General", DAY, SHORT_DAY)
+
+    def height(self, value: Any) -> float:
+        """The height that a value needs: more than one line only where its column wraps."""
+        lines = text_lines(value, self.width, self.look.size) if self.look.wrap and isinstance(value, str) else 1
+        return LINE_HEIGHT if lines == 1 else 13.0 * lines + 4
 
 
 @dataclass(frozen=True)
@@ -123,10 +135,12 @@ class Book:
         for row in (1, 2):
             for column in range(1, last + 1):
                 self.put(ws, row, column, None, band)
-        self.put(ws, 1, 2, heading, replace(band, size=18, bold=True))
-        self.put(ws, 2, 2, self.stamp.subtitle, replace(band, color="D6DEE7", valign="top"))
-        self.put(ws, 1, last, self.stamp.state, replace(band, size=11, bold=True, align="right", valign="bottom"))
-        self.put(ws, 2, last, self.stamp.statement_id, replace(band, size=9, color="D6DEE7", align="right", valign="top"))
+        room = int(sum(widths) * 1.3)
+        head, small, right = replace(band, size=18, bold=True), replace(band, color="D6DEE7", valign="top"), {"align": "right", "indent": 1}
+        self.put(ws, 1, 2, heading, head)
+        self.put(ws, 2, 2, clip(self.stamp.subtitle, room - len(self.stamp.statement_id)), small)
+        self.put(ws, 1, last, self.stamp.state, replace(band, size=11, bold=True, valign="bottom", **right))
+        self.put(ws, 2, last, clip(self.stamp.statement_id, room // 2), replace(small, size=9, **right))
         self.print_setup(ws, title, tall)
         return ws
 
@@ -141,6 +155,10 @@ class Book:
         for part, text in ((ws.oddFooter.left, self.stamp.statement_id.replace("&", "&&")), (ws.oddFooter.center, title)):
             part.text, part.size = cell_text(text)[:80], 8
         ws.oddFooter.right.text, ws.oddFooter.right.size = "Page &P of &N", 8
+
+    def one_page(self, ws: Worksheet, rows: int) -> None:
+        """Print on one page what still can be read there; more goes on as many pages as it takes."""
+        ws.page_setup.fitToHeight = 1 if rows <= MOST_ON_A_PAGE else 0
 
     def put(self, ws: Worksheet, row: int, column: int, value: Any, look: Look = TEXT) -> None:
         """Write one value. Text is never a formula, whatever it starts with."""
@@ -175,7 +193,7 @@ class Book:
         cell.font = Font(name="Calibri", size=look.size, bold=look.bold, color=look.color, underline="single" if look.link else None)
         if look.fill:
             cell.fill = PatternFill("solid", fgColor=look.fill)
-        cell.alignment = Alignment(horizontal=look.align, vertical=look.valign, indent=look.indent, wrap_text=look.wrap)
+        cell.alignment = Alignment(horizontal=look.align, vertical=look.valign, indent=look.indent, wrap_text=look.wrap, shrink_to_fit=look.shrink)
         sides = {n: Side(style=s[0], color=s[1]) for n, s in (("top", look.top), ("bottom", look.bottom), ("left", look.left)) if s}
         if sides:
             cell.border = Border(**sides)
@@ -192,15 +210,17 @@ class Book:
     def header(self, ws: Worksheet, row: int, columns: Sequence[Column], first: int = 2, height: float = 24) -> None:
         ws.row_dimensions[row].height = height
         for number, column in enumerate(columns, start=first):
-            look = replace(HEAD, align="right", indent=1) if column.is_number else HEAD
+            look = replace(HEAD, align="right", indent=1) if column.is_number else replace(HEAD, align=column.look.align, indent=column.look.indent)
             self.put(ws, row, number, column.title, look)
 
     def line(self, ws: Worksheet, row: int, columns: Sequence[Column], values: Sequence[Any], first: int = 2, **change: Any) -> None:
         """One row of a block. A value (formula, value) is a formula. `change` alters the look of every cell."""
-        ws.row_dimensions[row].height = 15.5
+        ws.row_dimensions[row].height = max(column.height(value) for column, value in zip(columns, values, strict=True))
         change.setdefault("bottom", ("hair", RULE))
         for number, (column, value) in enumerate(zip(columns, values, strict=True), start=first):
             look = replace(column.look, **change)
+            if look.format == QUANTITY and isinstance(value, Decimal) and value == value.to_integral_value():
+                look = replace(look, format=COUNT)
             if isinstance(value, tuple):
                 self.formula(ws, row, number, value[0], value[1], look)
             else:
@@ -208,7 +228,7 @@ class Book:
 
     def total(self, ws: Worksheet, row: int, columns: Sequence[Column], values: Sequence[Any], first: int = 2) -> None:
         rule = ("medium", NAVY)
-        self.line(ws, row, columns, values, first, bold=True, color=NAVY, top=rule, bottom=rule)
+        self.line(ws, row, columns, values, first, bold=True, color=NAVY, top=rule, bottom=rule, wrap=False)
         ws.row_dimensions[row].height = 18
 
     def good_or_bad(self, ws: Worksheet, area: str) -> None:

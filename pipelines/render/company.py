@@ -12,11 +12,15 @@ import duckdb
 from pipelines.render import controls, figures, words
 from pipelines.render.book import CHANGE, COUNT, MONEY, NOTE, QUANTITY, Book, Column, Look, Stamp, with_symbol
 from pipelines.render.figures import CENT, ZERO
-from pipelines.render.names import month
-from pipelines.render.summary import stacked_chart
+from pipelines.render.names import clip, month
+from pipelines.render.summary import controls_line, stacked_chart, sums_by, top_table
 
 _MONEY = Look(MONEY, align="right")
-_KINDS = ("direct_amount", "shared_amount", "adjustment_amount", "recovery_amount")
+_EVIDENCE = replace(_MONEY, color=NOTE.color)
+_NAME = Look(wrap=True)
+_KINDS = {"direct_amount": "Own usage", "shared_amount": "Shared", "adjustment_amount": "Corrections", "recovery_amount": "Recovery"}
+_MOST_TEAMS = 20
+_TEAM_ROW = 29  # of the first team on the Summary
 
 
 class Company:
@@ -64,50 +68,63 @@ class Company:
         share = f"{unowned * 100 / self.total:,.2f}% of the total" if self.total > 0 else "no total to compare with"
         book.tile(ws, 4, 8, "Unallocated", unowned, money, share)
         book.tile(ws, 4, 11, "To look at", Decimal(len(self.exceptions)), Look("0"), "entries on the Exceptions sheet")
-        book.put(ws, 8, 2, "Controls", NOTE)
-        book.link(ws, 8, 5, "see Controls", "Controls")
-        book.link(ws, 8, 11, "How to read this", "Notes")
-        book.section(ws, 10, 2, 13, "By team")
-        columns = [Column("Team", 11), *[Column("", 11)] * 2, Column("Cost center", 11)] + [
-            Column(name, 11, _MONEY) for name in ("Own usage", "Shared", "Corrections", "Recovery", "Total", "Month before")
-        ] + [Column("Change", 11, Look(CHANGE)), Column("Of total", 11, Look("0.0%_)"))]  # fmt: skip
-        row = 28
-        book.header(ws, row, columns)
-        first = row + 1
-        for s in self.statements:
-            row += 1
-            share_value = s["total_amount"] / self.total if self.total else ZERO
-            values = [s["team_name"], None, None, s["cost_center"] or "none", *(s[k] for k in _KINDS), s["total_amount"], s["prior_amount"]]
-            values += [(f"J{row}-K{row}", s["total_amount"] - s["prior_amount"]), (f"IF(Total_charge=0,0,J{row}/Total_charge)", share_value)]
-            book.line(ws, row, columns, values)
-        row += 1
-        sums = [sum((s[k] for s in self.statements), ZERO) for k in (*_KINDS, "total_amount", "prior_amount")]
-        totals = [(f"SUM({c}{first}:{c}{row - 1})", value) for c, value in zip("FGHIJK", sums, strict=True)]
-        book.total(ws, row, columns, ["All teams", None, None, None, *totals, (f"J{row}-K{row}", self.total - self.prior), None])
-        row = self._entities(ws, row + 2)
-        ws.print_title_rows = "1:2"
-        ws.page_setup.fitToHeight = 0
+        book.section(ws, 10, 2, 9, "By team")
+        self._teams(ws)
+        book.section(ws, 10, 11, 13, "By legal entity")
+        top_table(book, ws, 10, [(f"{name}, {mode}", amount) for (name, mode), amount in sorted(self._entities().items())], 6)
+        book.section(ws, 18, 11, 13, "Billed against metered")
+        billed = [{**one, "amount": one["billed_cost"] or one["metered_cost"] or ZERO} for one in self.reconciled]
+        top_table(book, ws, 18, sums_by(billed, lambda one: words.state(one["state"])), 7)
 
-    def _entities(self, ws: Any, row: int) -> int:
-        columns = [Column("Legal entity", 11), *[Column("", 11)] * 3, Column("Chargeback", 11, _MONEY), Column("Showback", 11, _MONEY), Column("Total", 11, _MONEY)]
-        split: dict[tuple[str, str], list[Decimal]] = defaultdict(lambda: [ZERO, ZERO])
-        for s in self.statements:
-            name = s["legal_entity_name"] or s["legal_entity"] or "no legal entity"
-            split[s["legal_entity"] or "", name][s["mode"] != "chargeback"] += s["total_amount"]
-        self.book.section(ws, row, 2, 8, "By legal entity")
-        self.book.header(ws, row + 1, columns)
-        row += 1
-        for (_, name), (charged, shown) in sorted(split.items()):
+    def _teams(self, ws: Any) -> None:
+        """The chart and, below it, its figures: the largest teams, then all others in one row, so that it stays one page."""
+        columns = [Column("Team", 11), *[Column("", 11)] * 2, Column("Cost center", 11)] + [
+            Column(name, 11, _MONEY) for name in (*_KINDS.values(), "Total", "Month before")
+        ] + [Column("Change", 11, Look(CHANGE)), Column("Of total", 11, Look("0.0%_)"))]  # fmt: skip
+        teams = self._by_team()
+        first, row = _TEAM_ROW, _TEAM_ROW - 1
+        self.book.header(ws, row, columns)
+        for name, center, sums in teams:
             row += 1
-            self.book.line(ws, row, columns, [name, None, None, None, charged, shown, (f"F{row}+G{row}", charged + shown)])
-        return row + 2
+            total, prior = sums[-2:]
+            change, part = (f"J{row}-K{row}", total - prior), (f"IF(Total_charge=0,0,J{row}/Total_charge)", total / self.total if self.total else ZERO)
+            self.book.line(ws, row, columns, [clip(name, 36), None, None, clip(center, 12), *sums, change, part])
+        sums = [sum((team[2][i] for team in teams), ZERO) for i in range(6)]
+        totals = [(f"SUM({c}{first}:{c}{row})", value) for c, value in zip("FGHIJK", sums, strict=True)]
+        row += 1
+        self.book.total(ws, row, columns, ["All teams", None, None, None, *totals, (f"J{row}-K{row}", self.total - self.prior), None])
+        if teams:
+            labels, values = [clip(name, 24) for name, _, _ in teams], [sums[:4] for _, _, sums in teams]
+            stacked_chart(self.book, ws, "B11", ws.title, labels, values, tuple(_KINDS.values()), (17.6, 8.0), 2, 6, first)
+        ws.print_area = f"A1:M{row}"
+
+    def _by_team(self) -> list[tuple[str, str, list[Decimal]]]:
+        """(team, cost center, [the four kinds, total, month before]), the largest first."""
+        teams: dict[str, tuple[str, set[str], list[Decimal]]] = {}
+        for s in self.statements:
+            _, centers, sums = teams.setdefault(s["team_id"], (s["team_name"], set(), [ZERO] * 6))
+            centers.add(s["cost_center"] or "none")
+            for at, key in enumerate((*_KINDS, "total_amount", "prior_amount")):
+                sums[at] += s[key]
+        found = [(name, ", ".join(sorted(centers)) if len(centers) == 1 else f"{len(centers)} centers", sums) for name, centers, sums in teams.values()]
+        found.sort(key=lambda team: (-team[2][4], team[0]))
+        shown, rest = found[:_MOST_TEAMS], found[_MOST_TEAMS:]
+        if rest:
+            shown.append((f"{len(rest)} other teams", "", [sum((team[2][i] for team in rest), ZERO) for i in range(6)]))
+        return shown
+
+    def _entities(self) -> dict[tuple[str, str], Decimal]:
+        sums: dict[tuple[str, str], Decimal] = defaultdict(lambda: ZERO)
+        for s in self.statements:
+            sums[s["legal_entity_name"] or s["legal_entity"] or "no legal entity", s["mode"]] += s["total_amount"]
+        return sums
 
     def _statements(self, title: str) -> None:
         columns = [
-            Column("Statement", 34), Column("Team", 26), Column("Cost center", 26), Column("Legal entity", 24),
-            *[Column(name, 14, _MONEY) for name in ("Own usage", "Shared", "Corrections", "Recovery")],
-            Column("Total", 15, replace(_MONEY, bold=True)), Column("Month before", 14, _MONEY), Column("Change", 13, Look(CHANGE)),
-            Column("Lines", 15, replace(_MONEY, color=NOTE.color)), Column("Difference", 11, replace(_MONEY, color=NOTE.color)), Column("Mode", 12, Look(indent=1)),
+            Column("Statement", 30, Look(size=9)), Column("Team", 21, _NAME), Column("Cost center", 20, _NAME), Column("Legal entity", 11),
+            *[Column(name, 12, _MONEY) for name in _KINDS.values()],
+            Column("Total", 13, replace(_MONEY, bold=True)), Column("Month before", 13, _MONEY), Column("Change", 12, Look(CHANGE)),
+            Column("Lines", 13, _EVIDENCE), Column("Difference", 11, _EVIDENCE), Column("Mode", 11, Look(indent=1)),
         ]  # fmt: skip
         ws = self.book.sheet(title, "All statements", [c.width for c in columns])
         ws.freeze_panes, ws.print_title_rows = "C5", "1:4"
@@ -117,9 +134,8 @@ class Company:
             row += 1
             center = "  ".join(p for p in (s["cost_center"], s["cost_center_name"]) if p) or "no cost center"
             total = s["total_amount"]
-            key = s["statement_id"]
             self.book.line(ws, row, columns, [
-                key, s["team_name"], center, s["legal_entity_name"] or s["legal_entity"], *(s[k] for k in _KINDS), total, s["prior_amount"],
+                s["statement_id"], s["team_name"], center, s["legal_entity"] or "none", *(s[k] for k in _KINDS), total, s["prior_amount"],
                 (f"J{row}-K{row}", total - s["prior_amount"]), (f"ROUND(SUMIFS(Lines[Amount],Lines[Statement],B{row}),2)", self._lines_of(s)),
                 (f"ROUND(J{row}-M{row},2)", total - self._lines_of(s)), s["mode"],
             ])  # fmt: skip
@@ -131,9 +147,7 @@ class Company:
         self.book.total(ws, row, columns, ["All statements", None, None, None, *totals, None])
         self.book.red_unless_zero(ws, f"N5:N{row}")
         self.total_row = row
-        chart = [(s["team_name"], tuple(s[k] for k in _KINDS)) for s in self.statements]
-        summary = self.book.wb["Summary"]
-        stacked_chart(self.book, summary, "B11", title, [n for n, _ in chart], [v for _, v in chart], ("Own usage", "Shared", "Corrections", "Recovery"), (29.0, 7.8), 3, 6)
+        self.book.one_page(ws, row)
 
     def _lines_of(self, statement: figures.Row) -> Decimal:
         return self.line_sums[self._key(statement)]
@@ -145,7 +159,7 @@ class Company:
 
     def _reconciliation(self, title: str) -> None:
         columns = [
-            Column("Vendor", 16), Column("Account", 26), Column("Invoice", 30, NOTE), Column("Currency", 10), Column("Bill", 11, NOTE),
+            Column("Vendor", 14), Column("Account", 22, _NAME), Column("Invoice", 34, replace(NOTE, wrap=True)), Column("Currency", 20), Column("Bill", 11, NOTE),
             Column("Billed", 16, _MONEY), Column("In the ledger", 16, _MONEY), Column("Difference", 12, _MONEY),
             Column("Effective cost", 16, _MONEY), Column("In the ledger", 16, _MONEY), Column("Difference", 12, _MONEY),
         ]  # fmt: skip
@@ -169,8 +183,8 @@ class Company:
         self._variances(ws, row)
 
     def _bridge(self, ws: Any, row: int) -> int:
-        """Per billing currency, from the bills to the statements; one column pair, steps as rows."""
-        columns = [Column("Step", 16), Column("", 26), Column("", 30), Column("Currency", 10), Column("", 11), Column("Amount", 16, _MONEY)]
+        """Per billing currency, from the bills to the statements; steps as rows."""
+        columns = [Column("Step", 14), Column("", 22), Column("", 34), Column("Currency", 20), Column("", 11), Column("Amount", 16, _MONEY)]
         self.book.section(ws, row, 2, 12, "The bridge")
         self.book.header(ws, row + 1, columns)
         row += 2
@@ -210,31 +224,36 @@ class Company:
         return self._currencies.get(line["line_id"], self.currency)
 
     def _variances(self, ws: Any, row: int) -> None:
+        wrapped, share = replace(NOTE, wrap=True), replace(_MONEY, color=NOTE.color)
         columns = [
-            Column("Vendor", 16), Column("Account", 26), Column("What was done", 30, NOTE), Column("State", 10, Look(size=9)), Column("Items", 11, Look(COUNT)),
-            Column("Metered", 16, _MONEY), Column("Billed", 16, _MONEY), Column("Difference", 12, _MONEY), Column("from quantity", 16, _MONEY),
-            Column("from price", 16, _MONEY), Column("from both", 12, _MONEY),
+            Column("Vendor", 14), Column("Account", 22, _NAME), Column("What was done", 34, wrapped), Column("State", 20, _NAME), Column("Items", 11, Look(COUNT)),
+            Column("Metered", 16, _MONEY), Column("Billed", 16, _MONEY), Column("Difference", 12, _MONEY), Column("from quantity", 16, share),
+            Column("from price", 16, share), Column("from both", 12, share),
         ]  # fmt: skip
         self.book.section(ws, row, 2, 12, "Billed against metered, by state")
         self.book.header(ws, row + 1, columns)
         row += 2
         for one in self.reconciled:
+            metered, billed = one["metered_cost"], one["billed_cost"]
+            known = "n/a" if metered is None or billed is None else billed - metered
+            sides = ("n/a" if one[key] is None else one[key] for key in ("metered_cost", "billed_cost"))
+            parts = ("n/a" if one[key] is None else one[key] for key in ("quantity_variance", "price_variance", "cross_variance"))
             self.book.line(ws, row, columns, [
-                one["provider"], one["billing_account_id"], one["treatment"], words.plain(one["state"]), one["items"], one["metered_cost"], one["billed_cost"],
-                (f"H{row}-G{row}", one["billed_cost"] - one["metered_cost"]), one["quantity_variance"], one["price_variance"], one["cross_variance"],
+                one["provider"], one["billing_account_id"], one["treatment"], words.state(one["state"]), one["items"], *sides,
+                (f'IF(COUNT(G{row}:H{row})=2,H{row}-G{row},"n/a")', known), *parts,
             ])  # fmt: skip
             row += 1
-        if not self.reconciled:
-            self.book.put(ws, row, 2, "Nothing to compare in this month.", NOTE)
+        text = "n/a: one side has no amount, or the bill has no quantities to split the difference by." if self.reconciled else "Nothing to compare in this month."
+        self.book.put(ws, row, 2, text, NOTE)
 
     def _exceptions(self, title: str) -> None:
-        columns = [Column("Kind", 18, Look(bold=True)), Column("What", 60), Column("Amount", 18, _MONEY), Column("Rows", 12, Look(COUNT)), Column("Meaning", 62, replace(NOTE, indent=1))]
+        columns = [Column("Kind", 20, Look(bold=True)), Column("What", 56, _NAME), Column("Amount", 18, _MONEY), Column("Rows", 12, Look(COUNT)), Column("Meaning", 60, replace(NOTE, indent=1, wrap=True))]
         ws = self.book.sheet(title, "Unallocated cost and exceptions", [c.width for c in columns])
         ws.freeze_panes, ws.print_title_rows = "B5", "1:4"
         self.book.header(ws, 4, columns)
         row = 5
         for one in self.exceptions:
-            self.book.line(ws, row, columns, [words.plain(one["kind"]), one["what"], one["amount"], one["events"], one["detail"]])
+            self.book.line(ws, row, columns, [words.state(one["kind"]), words.subject(one), one["amount"], one["events"], one["detail"]])
             row += 1
         if not self.exceptions:
             self.book.put(ws, row, 2, "Nothing to look at in this month.")
@@ -242,28 +261,37 @@ class Company:
         self.book.put(ws, row + 1, 2, "Amounts are in the currency of the bill; an empty amount means that no price is known. Kinds overlap: do not add them up.", NOTE)
 
     def _gl_lines(self, title: str) -> None:
-        """What would be posted: one row per legal entity, account and cost center of the teams on chargeback."""
+        """What would be posted: one row per legal entity, account and cost center; what is only shown comes after it."""
         columns = [
-            Column("Legal entity", 24), Column("GL account", 14), Column("Cost center", 16), Column("Activity", 22), Column("Mode", 12),
-            Column("Amount", 16, replace(_MONEY, bold=True)), Column("In Lines", 16, replace(_MONEY, color=NOTE.color)), Column("Difference", 12, replace(_MONEY, color=NOTE.color)),
+            Column("Legal entity", 20, _NAME), Column("GL account", 16), Column("Cost center", 18), Column("Activity", 26), Column("Mode", 14),
+            Column("Amount", 18, replace(_MONEY, bold=True)), Column("In Lines", 18, _EVIDENCE), Column("Difference", 12, _EVIDENCE),
         ]  # fmt: skip
         ws = self.book.sheet(title, "Amounts by GL account, ready to post", [c.width for c in columns])
         ws.freeze_panes, ws.print_title_rows = "B5", "1:4"
         self.book.header(ws, 4, columns)
         sums: dict[tuple[str, ...], Decimal] = defaultdict(lambda: ZERO)
         for line in self.lines:
-            sums[tuple(line[k] or "none" for k in ("legal_entity", "gl_account", "cost_center", "activity", "mode"))] += line["amount"]
-        row = 4
-        for key, amount in sorted(sums.items(), key=lambda item: (item[0][4], item[0])):
-            row += 1
-            conditions = ",".join(f"Lines[{name}],{c}{row}" for name, c in (("Legal entity", "B"), ("GL account", "C"), ("Cost center", "D"), ("Activity", "E"), ("Mode", "F")))
-            self.book.line(ws, row, columns, [*key, amount, (f"ROUND(SUMIFS(Lines[Amount],{conditions}),2)", amount), (f"ROUND(G{row}-H{row},2)", ZERO)])
-        row += 1
-        totals = [(f"SUM({c}5:{c}{row - 1})", value) for c, value in zip("GHI", (self.total, self.total, ZERO), strict=True)]
-        self.book.total(ws, row, columns, ["All", None, None, None, None, *totals])
+            sums[tuple(_posting(line))] += line["amount"]
+        row = 5
+        for mode in sorted({key[4] for key in sums}):
+            first, chosen = row, {key: amount for key, amount in sorted(sums.items()) if key[4] == mode}
+            for key, amount in chosen.items():
+                conditions = ",".join(f"Lines[{name}],{c}{row}" for name, c in (("Legal entity", "B"), ("GL account", "C"), ("Cost center", "D"), ("Activity", "E"), ("Mode", "F")))
+                self.book.line(ws, row, columns, [*key, amount, (f"ROUND(SUMIFS(Lines[Amount],{conditions}),2)", amount), (f"ROUND(G{row}-H{row},2)", ZERO)])
+                row += 1
+            total = sum(chosen.values(), ZERO)
+            label = "To post" if mode == "chargeback" else "Shown only, not posted"
+            self.book.line(ws, row, columns, [label, None, None, None, None, *self._gl_sums(first, row - 1, total)], bold=True, wrap=False, top=("thin", NOTE.color))
+            row += 2
+        self.book.total(ws, row, columns, ["All", None, None, None, None, *self._gl_sums(5, row - 1, self.total)])
         self.book.red_unless_zero(ws, f"I5:I{row}")
         self.gl_total = f"G{row}"
-        self.book.put(ws, row + 2, 2, "Post the rows with mode chargeback; showback rows inform and are not posted. Each amount is the sum of rounded statement lines.", NOTE)
+        self.book.one_page(ws, row)
+        self.book.put(ws, row + 2, 2, "Each amount is the sum of rounded statement lines.", NOTE)
+
+    @staticmethod
+    def _gl_sums(first: int, last: int, total: Decimal) -> list[tuple[str, Decimal]]:
+        return [(f"SUBTOTAL(9,{c}{first}:{c}{last})", value) for c, value in zip("GHI", (total, total, ZERO), strict=True)]
 
     def _controls(self, title: str) -> None:
         ws = self.book.sheet(title, "Controls", [c.width for c in controls.CHECKS])
@@ -272,17 +300,16 @@ class Company:
         last = max(6, 5 + len(self.invoices))
         total = ("Total_charge", self.total)
         checks = [
-            ("Statements tie to lines", "Every statement is the sum of its lines", total, ("ROUND(SUM(Lines[Amount]),2)", sum((x["amount"] for x in self.lines), ZERO)), ZERO),
-            ("GL lines tie to statements", "What is posted or shown is what was stated", total, (f"'GL lines'!{self.gl_total}", self.total), ZERO),
-            ("Statements tie to the ledger", "All that the ledger charges, converted; below a cent per line is rounding", self.converted, total, CENT * max(1, len(self.lines))),
-            ("Billed cost is in the ledger", "Every billed amount is carried by somebody", billed, (f"SUM(Reconciliation!H6:H{last})", sum((i["ledger_billed"] for i in self.invoices), ZERO)), CENT),
-            ("Effective cost is in the ledger", "Every cost is carried by somebody", effective, (f"SUM(Reconciliation!K6:K{last})", sum((i["ledger_effective"] for i in self.invoices), ZERO)), CENT),
-            ("Charged equals cost", "With or without a rate card, teams and platform together carry the cost", sum((s["effective"] for s in self.sides), ZERO), sum((s["ledger_charged"] for s in self.sides), ZERO), CENT),
+            controls.Check("Statements tie to lines", "Every statement is the sum of its lines", total, ("ROUND(SUM(Lines[Amount]),2)", sum((x["amount"] for x in self.lines), ZERO))),
+            controls.Check("GL lines tie to statements", "What is posted or shown is what was stated", total, (f"'GL lines'!{self.gl_total}", self.total)),
+            controls.Check("Statements tie to the ledger", "All that the ledger charges, converted; below a cent per line is rounding", self.converted, total, CENT * max(1, len(self.lines))),
+            controls.Check("Billed cost is in the ledger", "Every billed amount is carried by somebody", billed, (f"SUM(Reconciliation!H6:H{last})", sum((i["ledger_billed"] for i in self.invoices), ZERO)), CENT),
+            controls.Check("Effective cost is in the ledger", "Every cost is carried by somebody", effective, (f"SUM(Reconciliation!K6:K{last})", sum((i["ledger_effective"] for i in self.invoices), ZERO)), CENT),
+            controls.Check("Charged equals cost", "With or without a rate card, teams and platform together carry the cost", sum((s["effective"] for s in self.sides), ZERO), sum((s["ledger_charged"] for s in self.sides), ZERO), CENT),
         ]  # fmt: skip
         row = controls.check_block(self.book, ws, 4, checks)
         summary = self.book.wb["Summary"]
-        self.book.formula(summary, 8, 3, "Checks", controls.all_good(self.book), Look(bold=True, align="center"))
-        self.book.good_or_bad(summary, "C8")
+        controls_line(self.book, summary, f"As of {self.book.stamp.as_of}")
         self.book.section(ws, row, 2, 8, "The ledger behind each statement: SHA-256")
         for s in self.statements:
             row += 1
@@ -291,9 +318,9 @@ class Company:
     def _lines(self, title: str) -> None:
         id_ = Look(size=9)
         columns = [
-            Column("Statement", 34, id_), Column("Team", 18, id_), Column("Cost center", 13, id_), Column("Legal entity", 14, id_), Column("Line", 7, Look("0", size=9)),
-            Column("Section", 12, id_), Column("Activity", 17, id_), Column("Service", 22, id_), Column("Model", 24, id_), Column("Quantity", 16, Look(QUANTITY, size=9)),
-            Column("Unit", 12, replace(id_, indent=1)), Column("List cost", 13, Look(MONEY, size=9)), Column("Amount", 14, Look(MONEY, size=9, bold=True)),
+            Column("Statement", 30, id_), Column("Team", 14, id_), Column("Cost center", 11, id_), Column("Legal entity", 11, id_), Column("Line", 6, Look("0_)", size=9)),
+            Column("Section", 11, id_), Column("Activity", 16, id_), Column("Service", 25, id_), Column("Model", 22, id_), Column("Quantity", 16, Look(QUANTITY, size=9)),
+            Column("Unit", 11, replace(id_, indent=1)), Column("List cost", 12, Look(MONEY, size=9)), Column("Amount", 12, Look(MONEY, size=9, bold=True)),
             Column("Month before", 13, Look(MONEY, size=9)), Column("Currency", 9, id_), Column("GL account", 11, id_), Column("Mode", 11, id_),
         ]  # fmt: skip
         ws = self.book.wb.create_sheet(title)
@@ -302,12 +329,18 @@ class Company:
         names = {self._key(s): s["statement_id"] for s in self.statements}
         rows = [
             (
-                names.get(self._key(x)), x["team_id"], x["cost_center"] or "none", x["legal_entity"] or "none", x["line_no"], x["category"], x["activity"] or "none",
-                x["service"], x["model"], x["quantity"], x["unit"], x["list_cost"], x["amount"], x["prior_amount"], x["currency"], x["gl_account"] or "none", x["mode"] or "none",
+                names.get(self._key(x)), x["team_id"], posting[2], posting[0], x["line_no"], x["category"], posting[3],
+                x["service"], x["model"], x["quantity"], x["unit"], x["list_cost"], x["amount"], x["prior_amount"], x["currency"], posting[1], posting[4],
             )
-            for x in self.lines
+            for x, posting in ((x, _posting(x)) for x in self.lines)
         ]  # fmt: skip
         self.book.table(ws, 1, "Lines", columns, rows)
 
     def _notes(self, title: str) -> None:
         controls.notes_sheet(self.book, title, self.rules, None)
+
+
+def _posting(line: figures.Row) -> list[str]:
+    """Legal entity, GL account, cost center, activity and mode of a line, in the words of the sheets GL lines and Lines."""
+    named = {**line, "activity": words.plain(line["activity"])}
+    return [named[key] or "none" for key in ("legal_entity", "gl_account", "cost_center", "activity", "mode")]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from pipelines.render import figures, words
-from pipelines.render.book import EXACT, MONEY, NOTE, TEXT, Book, Column, Look
+from pipelines.render.book import COUNT, EXACT, MONEY, NOTE, Book, Column, Look
 from pipelines.render.figures import CENT, ZERO, Row
 
 if TYPE_CHECKING:
@@ -15,28 +15,44 @@ if TYPE_CHECKING:
 
 _MONEY = Look(MONEY, align="right")
 CHECKS = (
-    Column("Check", 30, Look(bold=True)), Column("What it proves", 52, NOTE), Column("Expected", 18, Look(EXACT)),
+    Column("Check", 36, Look(bold=True)), Column("What it proves", 54, replace(NOTE, wrap=True)), Column("Expected", 18, Look(EXACT)),
     Column("Actual", 18, Look(EXACT)), Column("Difference", 16, Look(EXACT)), Column("Tolerance", 12, Look(MONEY)),
-    Column("Result", 13, Look(bold=True, align="center")),
+    Column("Result", 12, Look(bold=True, align="center")),
 )  # fmt: skip
 
 
-def check_block(book: Book, ws: Any, row: int, checks: list[tuple[str, str, Any, Any, Decimal]]) -> int:
-    """Rows of (name, meaning, expected, actual, tolerance) with OK or CHECK, then one cell that sums them up.
+@dataclass(frozen=True)
+class Check:
+    """Two numbers that must agree; each is a Decimal or (formula, value)."""
 
-    Expected and actual are Decimals or (formula, value). Returns the row after the block; the sum-up is named Checks.
-    """
+    name: str
+    meaning: str
+    expected: Any
+    actual: Any
+    tolerance: Decimal = ZERO
+    format: str = EXACT
+
+    @property
+    def difference(self) -> Decimal:
+        expected, actual = (side[1] if isinstance(side, tuple) else side for side in (self.expected, self.actual))
+        return actual - expected
+
+    @property
+    def holds(self) -> bool:
+        return abs(self.difference) <= self.tolerance
+
+
+def check_block(book: Book, ws: Any, row: int, checks: list[Check]) -> int:
+    """The checks with OK or CHECK, then one cell that sums them up, named Checks. Returns the row after the block."""
     book.section(ws, row, 2, 8, "Checks")
     book.header(ws, row + 1, CHECKS)
     first = row = row + 2
-    good = True
-    for name, meaning, expected, actual, tolerance in checks:
-        value = [side[1] if isinstance(side, tuple) else side for side in (expected, actual)]
-        fine = abs(value[0] - value[1]) <= tolerance
-        good = good and fine
-        verdict = (f'IF(ABS(F{row})<=G{row}+0.0000001,"OK","CHECK")', "OK" if fine else "CHECK")
-        book.line(ws, row, CHECKS, [name, meaning, expected, actual, (f"E{row}-D{row}", value[1] - value[0]), tolerance, verdict])
+    for check in checks:
+        columns = [replace(c, look=replace(c.look, format=check.format)) if c.look.format == EXACT else c for c in CHECKS]
+        verdict = (f'IF(ABS(F{row})<=G{row}+0.0000001,"OK","CHECK")', "OK" if check.holds else "CHECK")
+        book.line(ws, row, columns, [check.name, check.meaning, check.expected, check.actual, (f"E{row}-D{row}", check.difference), check.tolerance, verdict])
         row += 1
+    good = all(check.holds for check in checks)
     verdict = (f'IF(COUNTIF(H{first}:H{row - 1},"OK")=ROWS(H{first}:H{row - 1}),"OK","CHECK")', "OK" if good else "CHECK")
     book.total(ws, row, CHECKS, ["All checks", *[None] * 5, verdict])
     book.good_or_bad(ws, f"H{first}:H{row}")
@@ -52,28 +68,36 @@ def all_good(book: Book, title: str = "Controls") -> str:
 
 def team_sheet(team: Team, title: str) -> None:
     ws = team.book.sheet(title, "Controls and reconciliation", [c.width for c in CHECKS])
+    row = check_block(team.book, ws, 4, _team_checks(team))
+    row = _hashes(team, ws, row)
+    _invoices(team, ws, row)
+
+
+def _team_checks(team: Team) -> list[Check]:
     lines, total = team.lines, team.total
     exact = sum((row["amount"] for row in team.detail), ZERO)
     on_lines = sum((line["exact"] for line in lines), ZERO)
     posted = sum((line["amount"] for line in lines), ZERO)
     worst = max((abs(line["amount"] - line["exact"]) for line in lines), default=ZERO)
-    ledger_rows = sum(row["ledger_rows"] for row in team.detail)
-    held = team.con.execute(
-        "select count(*) from ledger where period = $period and version = $version and team_id = $team_id", team.scope
-    ).fetchone()[0]
+    ledger_rows = Decimal(sum(row["ledger_rows"] for row in team.detail))
+    held = Decimal(figures.ledger_rows(team.con, **team.scope))
+    detail = ("SUM(Detail[Amount])", exact)
     allowed = CENT * max(1, len(lines))
     checks = [
-        ("Statement ties to its lines", "The total of the statement is the sum of its lines, to the cent", total, (f"Statement!{team.total_cell}", posted), ZERO),
-        ("Lines tie to Detail", "What the lines sum from is in Detail; below a cent per line is rounding", total, ("SUM(Detail[Amount])", exact), allowed),
-        ("Every line ties to Detail", "Sum of the differences on the Statement sheet", ZERO, (f"Statement!M{team.total_cell[1:]}", ZERO), ZERO),
-        ("Rounding", "The largest rounding of any one line is below one cent", ZERO, worst, CENT),
-        ("Nothing off the lines", "Detail that is on no line: amounts too small for a cent", on_lines, ("SUM(Detail[Amount])", exact), allowed),
-        ("Days tie to Detail", "The Days sheet shows the same money", sum((sum(s, ZERO) for _, s in team.by_day()), ZERO) if team.by_day() else exact, ("SUM(Detail[Amount])", exact), CENT),
-        ("Ledger row count", "No ledger row is missing from Detail", Decimal(held), ("SUM(Detail[Ledger rows])", Decimal(ledger_rows)), ZERO),
-    ]  # fmt: skip
-    row = check_block(team.book, ws, 4, checks)
-    row = _hashes(team, ws, row)
-    _invoices(team, ws, row)
+        Check("Statement ties to its lines", "The total of the statement is the sum of its lines, to the cent", total, (f"Statement!{team.total_cell}", posted)),
+        Check("Lines tie to Detail", "What the lines sum from is in Detail; below a cent per line is rounding", total, detail, allowed),
+        Check("Every line ties to Detail", "Sum of the differences on the Statement sheet", ZERO, (f"Statement!M{team.total_cell[1:]}", ZERO)),
+        Check("Rounding", "The largest rounding of any one line is below one cent", ZERO, worst, CENT),
+        Check("Nothing off the lines", "Detail that is on no line: amounts too small for a cent", on_lines, detail, allowed),
+        Check("Ledger row count", "No ledger row is missing from Detail", held, ("SUM(Detail[Ledger rows])", ledger_rows), format=COUNT),
+    ]
+    if team.days:
+        days = sum((sum(split, ZERO) for _, split in team.days), team.earlier)
+        checks.append(Check("Days tie to Detail", "The Days sheet shows the same money", (f"Days!{team.days_cell}", days), detail, CENT))
+    if team.gaps:
+        largest = (f"MAX(MAX({team.gap_cells}),-MIN({team.gap_cells}))", max(abs(gap) for gap in team.gaps))
+        checks.append(Check("Shares can be computed again", "Largest difference on Shared costs: what our units of all units give, and our part", ZERO, largest, 2 * CENT))
+    return checks
 
 
 def _hashes(team: Team, ws: Any, row: int) -> int:
@@ -99,6 +123,9 @@ def _invoices(team: Team, ws: Any, row: int) -> None:
     team.book.header(ws, row + 1, columns)
     row = first = row + 2
     chosen = [one for one in team.invoices if one["my_billed"] or one["my_effective"]]
+    if not chosen:
+        team.book.put(ws, row, 2, "No vendor invoice is behind this statement: it carries no cost of its own, only what it bought and sold.", NOTE)
+        return
     for one in chosen:
         values = (one["billed_cost"], one["my_billed"], one["my_effective"])
         team.book.line(ws, row, columns, [_account(one), one["invoice_id"] or no_invoice(one), *values, one["billing_currency"], one["estimate_status"]])
@@ -107,8 +134,12 @@ def _invoices(team: Team, ws: Any, row: int) -> None:
         sums = [sum((one[key] for one in chosen), ZERO) for key in ("my_billed", "my_effective")]
         totals = [(f"SUM({c}{first}:{c}{row - 1})", value) for c, value in zip("EF", sums, strict=True)]
         team.book.total(ws, row, columns, ["Total", None, None, *totals, None, None])
-    note = "Carried by this team is its part of the invoice, own use and shares together. Accruals and own hardware have no vendor bill: billed is zero there."
-    team.book.put(ws, row + 2, 2, note, NOTE)
+    notes = (
+        "Carried by this team is its part of the invoice, own use and shares together. Accruals and own hardware have no vendor bill: billed is zero there.",
+        "Cost that is paid for through the rate card is carried here too, although the statement charges the rate instead.",
+    )
+    for offset, note in enumerate(notes[: 1 + any(line["covered"] for line in team.lines)], start=2):
+        team.book.put(ws, row + offset, 2, note, NOTE)
 
 
 def _account(one: Row) -> str:
@@ -122,6 +153,8 @@ def no_invoice(one: Row) -> str:
 _READING = (
     ("Statement", "What the team is charged, in whole cents. These figures are posted; they do not change when other cells do."),
     ("In Detail, Difference", "Live formulas over the Detail sheet. If a cell of Detail is changed, the difference turns red; the posted amount stays."),
+    ("Paid for through the rate card", "Cost for whose use a published rate is charged. Its lines show our part for information, with an amount of zero."),
+    ("Recovery", "Only with a rate card, on the platform's statement: cost bought, less use sold at the rate. Positive is under-recovered; it is never shared again."),
     ("Rounding", "All lines of a month and legal entity are rounded together, so that they add up to their rounded sum. No line moves by a whole cent."),
     ("DRAFT, FINAL, SUPERSEDED", "A draft is rewritten every night until its month is closed. A final version never changes; a later version replaces it."),
     ("Own usage", "Calls, queries, jobs and training that the team made itself, at the cost of the vendor's bill after discounts, or at the rate card."),
@@ -136,23 +169,24 @@ _READING = (
 
 
 def notes_sheet(book: Book, title: str, rules: list[Row], grain: str | None) -> None:
-    ws = book.sheet(title, "How to read this workbook", [30, 118])
+    ws = book.sheet(title, "How to read this workbook", [30, 88, 30])
     row = 4
-    book.section(ws, row, 2, 3, "Words")
     reading = [*_READING]
     if grain:
         reading.insert(0, ("Detail", f"The ledger behind every line: {grain}. A row without a line number is on no line: less than a cent."))
-    for word, meaning in reading:
-        row += 1
-        book.put(ws, row, 2, word, Look(bold=True, valign="top"))
-        words.paragraph(book, ws, row, 3, 3, meaning, 118)
-    row += 2
-    book.section(ws, row, 2, 3, "Rules behind these figures")
-    for rule in rules:
-        row += 1
-        book.put(ws, row, 2, rule["rule_id"], Look(bold=True, valign="top"))
-        words.paragraph(book, ws, row, 3, 3, rule["sentence"] or "", 118)
-    row += 2
-    book.section(ws, row, 2, 3, "What is not known")
+    row = _explained(book, ws, row, "Words", reading)
+    row = _explained(book, ws, row, "Rules behind these figures", [(rule["rule_id"], rule["sentence"] or "") for rule in rules])
     text = "What cannot be measured, priced or assigned is listed with its amount on the Exceptions sheet of the company workbook."
-    words.paragraph(book, ws, row + 1, 2, 3, text, 148, replace(TEXT))
+    book.one_page(ws, _explained(book, ws, row, "What is not known", [("Exceptions", text)]))
+
+
+def _explained(book: Book, ws: Any, row: int, heading: str, pairs: list[tuple[str, str]]) -> int:
+    """A section of words and their meanings; returns the row for the next one."""
+    if not pairs:
+        return row
+    book.section(ws, row, 2, 4, heading)
+    for word, meaning in pairs:
+        row += 1
+        book.put(ws, row, 2, word, Look(bold=True, wrap=True))
+        words.paragraph(book, ws, row, 3, 4, meaning, 118)
+    return row + 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -37,16 +38,22 @@ def statements(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
 
 
 def lines(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
-    """Statement lines with the exact ledger sum behind each (`exact`, in the statement's currency)."""
+    """Statement lines with the exact ledger sum behind each (`exact`, in the statement's currency).
+
+    `covered`: the line has cost, but the rate card charges for its use instead. `sold`: what the platform sold at the rate.
+    """
     chosen = "and s.team_id = $team_id" if "team_id" in scope else ""
     found = rows(
         con,
         f"""
         with behind as (
-            select line_id, sum(chargeback_cost)::decimal(38, 12) as cost
+            select
+                line_id, sum(chargeback_cost)::decimal(38, 12) as cost, bool_or(method = 'rate') as sold,
+                count(*) filter (chargeback_cost <> 0) = 0 and sum(effective_cost) <> 0 as covered
             from ledger where period = $period and version = $version group by all
         )
-        select s.*, coalesce(b.cost, 0)::decimal(38, 12) as cost
+        select
+            s.*, coalesce(b.cost, 0)::decimal(38, 12) as cost, coalesce(b.sold, false) as sold, coalesce(b.covered, false) as covered
         from statement_lines s left join behind b using (line_id)
         where s.period = $period and s.version = $version {chosen}
         order by s.team_id, s.line_no
@@ -93,8 +100,8 @@ def detail(con: duckdb.DuckDBPyConnection, limit: int = DETAIL_LIMIT, **scope: A
 def shared(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
     """Shared cost that the team carries, pot by pot: the pot, its rule, our units, all units, our part.
 
-    A pot is what one rule splits by one driver total. `pool_cost` is what all teams together carry of the same charges by
-    that rule; amounts are in the bill's currency.
+    A pot is what one rule splits by one driver total. `pool_cost` is all that the rule split of the same charges: what teams
+    carry of it and what it sent to support teams that passed it on. Amounts are in the bill's currency.
     """
     return rows(
         con,
@@ -108,11 +115,20 @@ def shared(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
             where period = $period and version = $version and team_id = $team_id and category = 'shared'
             group by all
         ),
+        booked as (
+            from ledger where period = $period and version = $version
+        ),
+        split as (
+            select charge_id, portion, rule_id, part, stage, driver, driver_total, chargeback_cost as amount
+            from booked where category = 'shared'
+            union all
+            select charge_id, portion, rule_id, part, stage, driver, driver_total, effective_cost
+            from allocation_steps
+            where charge_id in (select charge_id from booked)
+                and charge_id not in (select charge_id from booked where activity = 'recovery')  -- the rate card covers it
+        ),
         everyone as (
-            select charge_id, portion, rule_id, part, stage, driver, driver_total, sum(chargeback_cost)::decimal(38, 12) as amount
-            from ledger
-            where period = $period and version = $version and category = 'shared'
-            group by all
+            select * exclude (amount), sum(amount)::decimal(38, 12) as amount from split group by all
         )
         select
             m.cost_pool, m.rule_id, m.part, m.driver, m.service, m.units, m.driver_total, m.billing_currency,
@@ -177,6 +193,10 @@ def tokens(con: duckdb.DuckDBPyConnection, **scope: Any) -> tuple[Decimal, Decim
     return found["tokens"], found["cost"], found["currency"]
 
 
+def ledger_rows(con: duckdb.DuckDBPyConnection, **scope: Any) -> int:
+    return rows(con, "select count(*) as held from ledger where period = $period and version = $version and team_id = $team_id", **scope)[0]["held"]
+
+
 def ledger_hash(con: duckdb.DuckDBPyConnection, period: str, version: int, team_id: str, cost_center: str | None) -> str | None:
     """The hash of a statement's ledger rows, computed again."""
     return con.execute(
@@ -205,15 +225,15 @@ def exceptions(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:
 
 
 def reconciled(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:
+    """Billed against metered by account, state and treatment; None where a side or a part of the difference is not known."""
     return rows(
         con,
         """
         select
             provider, billing_account_id, state, treatment, count(*) as items,
-            coalesce(sum(metered_cost), 0)::decimal(38, 12) as metered_cost, coalesce(sum(billed_cost), 0)::decimal(38, 12) as billed_cost,
-            coalesce(sum(quantity_variance), 0)::decimal(38, 12) as quantity_variance,
-            coalesce(sum(price_variance), 0)::decimal(38, 12) as price_variance,
-            coalesce(sum(cross_variance), 0)::decimal(38, 12) as cross_variance
+            sum(metered_cost)::decimal(38, 12) as metered_cost, sum(billed_cost)::decimal(38, 12) as billed_cost,
+            sum(quantity_variance)::decimal(38, 12) as quantity_variance, sum(price_variance)::decimal(38, 12) as price_variance,
+            sum(cross_variance)::decimal(38, 12) as cross_variance
         from reconciliation where period = $period
         group by all order by all
         """,
@@ -244,5 +264,10 @@ def by_currency(con: duckdb.DuckDBPyConnection, period: str, version: int) -> li
     )
 
 
-def exists(con: duckdb.DuckDBPyConnection, table: str) -> bool:
-    return bool(con.execute("select count(*) from information_schema.tables where table_name = ?", [table]).fetchone()[0])
+def days(con: duckdb.DuckDBPyConnection, period: str, through: date | None) -> list[date]:
+    """The days of a period, up to and with `through`; None: all of them."""
+    found = con.execute(
+        "select unnest(generate_series(starts_on, least(ends_on - interval 1 day, $through::date), interval 1 day))::date from periods where period = $period",
+        {"period": period, "through": through},
+    ).fetchall()
+    return [day for (day,) in found]

@@ -17,10 +17,10 @@ from pipelines.render.names import cell_text, month
 
 MOST_EXCEPTIONS = 12
 _WORDS = {
-    "open": ("Open", "a draft, rewritten every night"),
-    "soft_closed": ("In review", "over, but not closed: drafts with accruals"),
-    "closed": ("Closed", "issued; never changes"),
-    "reopened": ("Reopened", "a new version is being made"),
+    "open": ("Open", "A draft, rewritten every night"),
+    "soft_closed": ("In review", "Over, but not closed: drafts with accruals"),
+    "closed": ("Closed", "Issued; never changes"),
+    "reopened": ("Reopened", "A new version is being made"),
 }
 
 
@@ -61,9 +61,10 @@ def _period(con: duckdb.DuckDBPyConnection, period: Row, statements: list[Row], 
     word, meaning = _WORDS.get(period["state"], (period["state"], ""))
     found = figures.exceptions(con, label)
     for one in found:
-        one["kind"] = words.plain(one["kind"])
+        one["kind"], one["what"] = words.state(one["kind"]), words.subject(one)
     total = sum((t["total"] for t in teams.values()), ZERO)
     prior = sum((t["prior"] for t in teams.values()), ZERO)
+    kinds = {kind: sum((t[kind] for t in teams.values()), ZERO) for kind in ("direct", "shared", "other")}
     older = sorted({f["version"] for f in links.values()} - {latest}, reverse=True)
     return {
         "label": label, "name": month(label), "state": period["state"], "word": word, "meaning": meaning, "closed_on": period["closed_on"],
@@ -71,7 +72,7 @@ def _period(con: duckdb.DuckDBPyConnection, period: Row, statements: list[Row], 
         "teams": sorted(teams.values(), key=lambda t: (-t["total"], t["name"])), "company": links.get((latest, None)),
         "older": [{"version": v, "files": [f for (version, _), f in sorted(links.items(), key=lambda i: i[1]["name"]) if version == v]} for v in older],
         "exceptions": found[:MOST_EXCEPTIONS], "more": max(0, len(found) - MOST_EXCEPTIONS), "states": _states(con, label),
-        "currency": mine[0]["currency"] if mine else "",
+        "currency": mine[0]["currency"] if mine else "", **kinds,
     }  # fmt: skip
 
 
@@ -80,32 +81,37 @@ def _states(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:
     sums: dict[str, list[Any]] = defaultdict(lambda: [0, ZERO])
     for one in figures.reconciled(con, period):
         sums[one["state"]][0] += one["items"]
-        sums[one["state"]][1] += one["billed_cost"] or one["metered_cost"]
+        sums[one["state"]][1] += one["billed_cost"] or one["metered_cost"] or ZERO
     whole = sum((abs(amount) for _, amount in sums.values()), ZERO)
     return [
-        {"state": words.plain(state), "good": state == "matched", "items": items, "amount": amount, "share": f"{abs(amount) * 100 / whole:.1f}" if whole else "0"}
+        {"state": words.state(state), "good": state == "matched", "items": items, "amount": amount, "share": f"{abs(amount) * 100 / whole:.1f}" if whole else "0"}
         for state, (items, amount) in sorted(sums.items(), key=lambda item: (item[0] != "matched", -abs(item[1][1])))
     ]
 
 
 def _months(periods: list[Row]) -> list[Row]:
-    """The bars of the trend, oldest first: up to thirteen months, own use and shared cost."""
+    """The columns of the trend, oldest first: up to thirteen months, each with its parts from the bottom up."""
     shown = [p for p in reversed(periods[:13]) if p["version"] is not None]
-    split = [(sum((t["direct"] for t in p["teams"]), ZERO), sum((t["shared"] for t in p["teams"]), ZERO)) for p in shown]
-    top = max((max(own, ZERO) + max(common, ZERO) for own, common in split), default=ZERO) or Decimal(1)
+    parts = [[(name, max(p[kind], ZERO)) for name, kind in (("own", "direct"), ("shared", "shared"), ("other", "other"))] for p in shown]
+    top = max((sum((size for _, size in each), ZERO) for each in parts), default=ZERO) or Decimal(1)
     return [
-        {
-            "name": p["name"], "label": p["label"], "own": own, "shared": common, "other": p["total"] - own - common, "total": p["total"], "draft": p["version"] == 0,
-            "own_height": f"{max(own, ZERO) * 150 / top:.1f}", "shared_height": f"{max(common, ZERO) * 150 / top:.1f}",
-            "own_y": f"{170 - max(own, ZERO) * 150 / top:.1f}", "shared_y": f"{170 - (max(own, ZERO) + max(common, ZERO)) * 150 / top:.1f}",
-            "label_y": f"{164 - (max(own, ZERO) + max(common, ZERO)) * 150 / top:.1f}",
-        }
-        for p, (own, common) in zip(shown, split, strict=True)
-    ]  # fmt: skip
+        {"name": p["name"], "label": p["label"], "own": p["direct"], "shared": p["shared"], "other": p["other"], "total": p["total"], "draft": p["version"] == 0, **_column(each, top)}
+        for p, each in zip(shown, parts, strict=True)
+    ]
+
+
+def _column(parts: list[tuple[str, Decimal]], top: Decimal) -> Row:
+    """Where the parts of one column stand, in the picture's units: 150 high, on a base line at 170."""
+    drawn, at = [], Decimal(170)
+    for name, size in parts:
+        height = size * 150 / top
+        at -= height
+        drawn.append({"name": name, "y": f"{at:.1f}", "height": f"{height:.1f}"})
+    return {"parts": drawn, "label_y": f"{at - 6:.1f}"}
 
 
 def _money(amount: Decimal | None) -> str:
-    return "–" if amount is None else f"{words.half_up(amount):,.2f}".replace("-", "−")
+    return "–" if amount is None else f"{words.half_up(amount) + 0:,.2f}".replace("-", "−")
 
 
 def _size(number: int) -> str:

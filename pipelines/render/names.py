@@ -6,7 +6,7 @@ import re
 import unicodedata
 from hashlib import sha256
 
-_MONTHS = "January February March April May June July August September October November December".split()
+_MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"]
 _ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _ESCAPE = re.compile(r"_(?=x[0-9A-Fa-f]{4}_)")
 LONGEST_CELL = 32_000
@@ -45,3 +45,8 @@ def cell_text(text: str) -> str:
 
 def looks_like_formula(text: str) -> bool:
     return text[:1] in ("=", "+", "-", "@", "\t", "\r")
+
+
+def clip(text: str, longest: int) -> str:
+    """Text that fits; what was cut off is visible as an ellipsis."""
+    return text if len(text) <= longest else text[: max(1, longest - 1)].rstrip() + "…"

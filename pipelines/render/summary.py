@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from openpyxl.chart import BarChart, Reference, Series
-from openpyxl.chart.data_source import NumData, NumVal, StrData, StrVal
+from openpyxl.chart.data_source import AxDataSource, NumData, NumRef, NumVal, StrData, StrRef, StrVal
+from openpyxl.chart.series import SeriesLabel
 from openpyxl.chart.shapes import GraphicalProperties
+from openpyxl.chart.text import RichText
+from openpyxl.drawing.text import CharacterProperties, Paragraph, ParagraphProperties, RichTextProperties
+from openpyxl.utils.datetime import to_excel
 
 from pipelines.render import words
 from pipelines.render.book import CHANGE, MONEY, MUTED, NOTE, RULE, SERIES, TEXT, WHITE, Book, Column, Look, with_symbol
 from pipelines.render.controls import all_good
-from pipelines.render.figures import ZERO
-from pipelines.render.names import month
+from pipelines.render.figures import CENT, ZERO
+from pipelines.render.names import clip, month
 
 if TYPE_CHECKING:
     from pipelines.render.team import Team
 
 _MONEY = Look(MONEY, align="right")
+_HAIR = ("hair", RULE)
 TOP = 8
 
 
@@ -28,26 +35,38 @@ def team_sheet(team: Team, title: str) -> None:
     book = team.book
     ws = book.sheet(title, "AI cost statement", [11.3] * 12, tall=False)
     _tiles(team, ws)
+    controls_line(book, ws, f"As of {team.statements[0]['issued_on']}")
+    book.section(ws, 10, 2, 9, f"{month(team.period)}, day by day")
+    if team.days:
+        names = (team.own_words, "Shared")
+        stacked_chart(book, ws, "B11", "Days", [day for day, _ in team.days], [split for _, split in team.days], names, (17.6, 7.6))
+    if team.earlier:
+        book.put(ws, 26, 2, "What was booked now for earlier months is not in the chart; it is on the sheet Days.", NOTE)
+    book.section(ws, 10, 11, 13, "By model or service")
+    top_table(book, ws, 10, sums_by(team.detail, lambda row: row["model"] or row["service"] or "other"))
+    book.section(ws, 28, 11, 13, "By project")
+    top_table(book, ws, 28, sums_by(team.detail, _project), TOP)
+    _moves(team, ws, 28)
+    ws.print_area = "A1:M38"
+
+
+def controls_line(book: Book, ws: Any, note: str) -> None:
+    """The verdict of all checks, and the ways to the sheets that explain it."""
     book.put(ws, 8, 2, "Controls", NOTE)
     book.formula(ws, 8, 3, "Checks", all_good(book), Look(bold=True, align="center"))
     book.good_or_bad(ws, "C8")
-    book.link(ws, 8, 4, "see Controls", "Controls")
+    book.link(ws, 8, 5, "see Controls", "Controls")
+    book.put(ws, 8, 8, note, NOTE)
     book.link(ws, 8, 11, "How to read this", "Notes")
-    book.put(ws, 8, 7, f"Issued as of {team.statements[0]['issued_on']}", NOTE)
-    days = team.by_day()
-    book.section(ws, 10, 2, 9, f"{month(team.period)}, day by day")
-    if days:
-        stacked_chart(book, ws, "B11", "Days", [d.isoformat()[8:] for d, _ in days], [s for _, s in days], ("Own usage", "Shared", "Corrections"), (19.6, 7.2))
-    top_table(book, ws, 10, 11, "By model", team.detail, "model", 13, "no model")
-    top_table(book, ws, 27, 11, "By project", team.detail, "project_id", 13, "no project", TOP)
-    _moves(team, ws, 27)
-    ws.print_area = "A1:M46"
+
+
+def _project(row: dict[str, Any]) -> str:
+    return row["project_id"] or {"shared": "share of common cost", "recovery": "recovery"}.get(row["category"], "no project named")
 
 
 def _tiles(team: Team, ws: Any) -> None:
     book, money = team.book, Look(with_symbol(team.currency))
     delta = team.total - team.prior
-    shared = sum((s["shared_amount"] for s in team.statements), ZERO)
     tokens, cost, currency = team.tokens
     book.tile(ws, 4, 2, "Total", ("Total_charge", team.total), money, words.change(team.total, team.prior))
     sign = with_symbol(team.currency).replace('"', '+"', 1)
@@ -57,29 +76,43 @@ def _tiles(team: Team, ws: Any) -> None:
         book.tile(ws, 4, 8, "Cost per 1M tokens", per_million, Look(with_symbol(currency)), f"{tokens / 1_000_000:,.1f}M tokens, own calls to models")
     else:
         book.tile(ws, 4, 8, "Cost per 1M tokens", "n/a", TEXT, "no priced tokens in this month")
-    if team.total > 0:
-        book.tile(ws, 4, 11, "Shared part", shared / team.total, Look("0.0%"), f"{shared:,.2f} {team.currency} of common cost")
+    _last_tile(team, ws)
+
+
+def _last_tile(team: Team, ws: Any) -> None:
+    """What the rate card brought in, for the team that runs it; for all others the part of common cost."""
+    sold = -sum((line["amount"] for line in team.lines if line["category"] == "recovery" and line["sold"]), ZERO)
+    bought = sum((line["amount"] for line in team.lines if line["category"] == "recovery" and not line["sold"]), ZERO)
+    shared = sum((s["shared_amount"] for s in team.statements), ZERO)
+    label, part, whole, note = "Shared part", shared, team.total, f"{shared:,.2f} {team.currency} of common cost"
+    if sold or bought:
+        label, part, whole, note = "Recovered by the rate card", sold, bought, f"{sold:,.2f} of {bought:,.2f} {team.currency}"
+    if whole > 0:
+        team.book.tile(ws, 4, 11, label, part / whole, Look("0.0%"), note)
     else:
-        book.tile(ws, 4, 11, "Shared part", "n/a", TEXT, f"{shared:,.2f} {team.currency} of common cost")
+        team.book.tile(ws, 4, 11, label, "n/a", TEXT, note)
 
 
-def top_table(book: Book, ws: Any, row: int, first: int, title: str, detail: list[dict[str, Any]], key: str, last: int, nameless: str, top: int = 12) -> None:
-    """The largest groups by amount and, in one row, all others: it sums to everything."""
-    sums: dict[str | None, Decimal] = defaultdict(lambda: ZERO)
-    for one in detail:
-        sums[one[key]] += one["amount"]
-    ranked = sorted(sums.items(), key=lambda item: (-abs(item[1]), item[0] or ""))
-    shown = [(name or nameless, amount) for name, amount in ranked[:top]]
+def sums_by(rows: list[dict[str, Any]], name: Callable[[dict[str, Any]], str]) -> list[tuple[str, Decimal]]:
+    """(name, amount) of every group of rows that has one, the largest first."""
+    sums: dict[str, Decimal] = defaultdict(lambda: ZERO)
+    for row in rows:
+        sums[name(row)] += row["amount"]
+    return sorted(((name, amount) for name, amount in sums.items() if amount), key=lambda item: (-abs(item[1]), item[0]))
+
+
+def top_table(book: Book, ws: Any, row: int, ranked: list[tuple[str, Decimal]], top: int = 13) -> None:
+    """The largest groups under the heading in `row` and, in one row, all others: it sums to everything."""
+    shown = ranked[:top]
     if ranked[top:]:
-        shown.append((f"{len(ranked) - top} others", sum((amount for _, amount in ranked[top:]), ZERO)))
-    book.section(ws, row, first, last, title)
+        shown = [*ranked[: top - 1], (f"{len(ranked) - top + 1} others", sum((amount for _, amount in ranked[top - 1 :]), ZERO))]
     for name, amount in shown:
         row += 1
-        for column in range(first, last + 1):
-            book.put(ws, row, column, None, Look(bottom=("hair", RULE)))
-        ws.merge_cells(start_row=row, end_row=row, start_column=first, end_column=last - 1)
-        book.put(ws, row, first, name, Look(bottom=("hair", RULE)))
-        book.put(ws, row, last, amount, replace(_MONEY, bottom=("hair", RULE)))
+        for column in (11, 12, 13):
+            book.put(ws, row, column, None, Look(bottom=_HAIR))
+        ws.merge_cells(start_row=row, end_row=row, start_column=11, end_column=12)
+        book.put(ws, row, 11, clip(name, 40), Look(bottom=_HAIR, shrink=True))
+        book.put(ws, row, 13, amount, replace(_MONEY, bottom=_HAIR))
 
 
 def _moves(team: Team, ws: Any, row: int) -> None:
@@ -93,61 +126,82 @@ def _moves(team: Team, ws: Any, row: int) -> None:
     moved = sorted(team.lines, key=lambda line: (-abs(line["amount"] - line["prior_amount"]), line["line_no"]))
     for line in moved[:TOP]:
         row += 1
-        label = " – ".join(part for part in (words.plain(line["activity"]), line["service"], line["model"]) if part)
+        label = " – ".join(part for part in (words.charge(line), line["service"], line["model"]) if part)
         if line["category"] == "adjustment":
             label = f"Correction: {label}"
         delta = line["amount"] - line["prior_amount"]
         book.line(ws, row, columns, [None, None, None, None, None, (f"Statement!{team.spots[line['line_no']]}", line["amount"]), line["prior_amount"], (f"G{row}-H{row}", delta)])
-        book.put(ws, row, 2, label[:62], Look(bottom=("hair", RULE)))
+        book.put(ws, row, 2, clip(label, 66), Look(bottom=("hair", RULE)))
 
 
 def stacked_chart(
-    book: Book, ws: Any, anchor: str, sheet: str, labels: list[str], values: list[Any], names: tuple[str, ...], size: tuple[float, float], label_column: int = 2, first_column: int = 3
-) -> None:
-    """Stacked columns over rows 5.. of `sheet`, one series per column from `first_column`; all values are also in the file."""
+    book: Book, ws: Any, anchor: str, sheet: str, labels: list[Any], values: list[Any], names: tuple[str, ...], size: tuple[float, float],
+    label_column: int = 2, first_column: int = 3, first_row: int = 5,
+) -> None:  # fmt: skip
+    """Stacked columns over the rows of `sheet` from `first_row`, one series per column from `first_column`; a series of
+    nothing is left out. Labels are texts or days. All values are also in the chart part, for viewers that read only that.
+    """
     chart = BarChart()
     chart.type, chart.grouping, chart.overlap, chart.gapWidth = "col", "stacked", 100, 45
     chart.width, chart.height = size
-    data, last = book.wb[sheet], 4 + len(labels)
-    shown = [i for i in range(len(names)) if i == 0 or any(v[i] for v in values)]
+    data, last = book.wb[sheet], first_row + len(labels) - 1
+    shown = [i for i in range(len(names)) if i == 0 or any(abs(v[i]) >= CENT for v in values)]
     for at, i in enumerate(shown):
         column = first_column + i
-        series = Series(Reference(data, min_col=column, min_row=5, max_row=last), title_from_data=False)
-        series.cat = _categories(Reference(data, min_col=label_column, min_row=5, max_row=last), labels)
-        series.tx = _title(names[i])
-        points = [NumVal(idx=n, v=repr(float(v[i]))) for n, v in enumerate(values)]
-        series.val.numRef.numCache = NumData(formatCode="General", ptCount=len(points), pt=points)
+        series = Series(Reference(data, min_col=column, min_row=first_row, max_row=last), title_from_data=False)
+        series.cat = _categories(Reference(data, min_col=label_column, min_row=first_row, max_row=last), labels)
+        series.tx = SeriesLabel(v=names[i])
+        series.val.numRef.numCache = _numbers([v[i] for v in values])
         series.graphicalProperties = GraphicalProperties(solidFill=SERIES[at])
         series.graphicalProperties.line.solidFill, series.graphicalProperties.line.width = WHITE, 3175
         series.invertIfNegative = False
         chart.series.append(series)
-    chart.x_axis.delete = chart.y_axis.delete = False
-    chart.y_axis.number_format, chart.y_axis.majorGridlines.spPr = "#,##0", _line(RULE)
-    chart.x_axis.tickLblPos = "low"
-    chart.y_axis.graphicalProperties, chart.x_axis.graphicalProperties = GraphicalProperties(), _line(RULE)
-    chart.y_axis.graphicalProperties.line.noFill = True
-    chart.legend.position = "b"
+    _axes(chart)
+    if isinstance(labels[0], date):
+        chart.x_axis.number_format = "d" if labels[0].month == labels[-1].month else "d mmm"
+    chart.legend.position, chart.legend.txPr = "b", _small()
     if len(shown) == 1:
         chart.legend = None
     sums = [sum(v, ZERO) for v in values]
+    if min(min(v) for v in values) > -max(sums) / 50:
+        chart.y_axis.scaling.min = 0  # no empty band below the columns for a few cents
     peak = max(range(len(sums)), key=lambda n: sums[n])
-    book.chart(ws, chart, anchor, f"Stacked columns: {', '.join(names[i] for i in shown)}. Highest: {labels[peak]} with {sums[peak]:,.2f}. The figures are on the sheet {sheet}.")
+    kinds = ", ".join(names[i] for i in shown)
+    book.chart(ws, chart, anchor, f"Stacked columns: {kinds}. Highest: {labels[peak]} with {sums[peak]:,.2f}. The figures are on the sheet {sheet}.")
 
 
-def _categories(reference: Reference, labels: list[str]) -> Any:
-    from openpyxl.chart.data_source import AxDataSource, StrRef
+def _axes(chart: BarChart) -> None:
+    """Quiet axes: small grey labels, never rotated, no frame."""
+    chart.graphical_properties, chart.roundedCorners = _line(None), False
+    chart.graphical_properties.noFill = True
+    chart.x_axis.delete = chart.y_axis.delete = False
+    chart.y_axis.number_format, chart.y_axis.majorGridlines.spPr = "#,##0", _line(RULE)
+    chart.y_axis.graphicalProperties, chart.x_axis.graphicalProperties = _line(None), _line(RULE)
+    chart.x_axis.tickLblPos, chart.x_axis.majorTickMark, chart.y_axis.majorTickMark = "low", "none", "none"
+    chart.x_axis.txPr, chart.y_axis.txPr = _small(), _small()
 
+
+def _small() -> RichText:
+    look = CharacterProperties(sz=900, solidFill=MUTED)
+    return RichText(bodyPr=RichTextProperties(rot=0, vert="horz"), p=[Paragraph(pPr=ParagraphProperties(defRPr=look), endParaRPr=look)])
+
+
+def _categories(reference: Reference, labels: list[Any]) -> AxDataSource:
+    if isinstance(labels[0], date):
+        return AxDataSource(numRef=NumRef(f=str(reference), numCache=_numbers([to_excel(day) for day in labels], "d mmm")))
     points = [StrVal(idx=n, v=label) for n, label in enumerate(labels)]
     return AxDataSource(strRef=StrRef(f=str(reference), strCache=StrData(ptCount=len(points), pt=points)))
 
 
-def _title(text: str) -> Any:
-    from openpyxl.chart.series import SeriesLabel
-
-    return SeriesLabel(v=text)
+def _numbers(values: list[Any], code: str = "General") -> NumData:
+    return NumData(formatCode=code, ptCount=len(values), pt=[NumVal(idx=n, v=repr(float(value))) for n, value in enumerate(values)])
 
 
-def _line(color: str) -> GraphicalProperties:
+def _line(color: str | None) -> GraphicalProperties:
+    """A line of a colour, or none. Made anew each time: a line with both a fill and no fill is a broken file."""
     properties = GraphicalProperties()
-    properties.line.solidFill = color
+    if color:
+        properties.line.solidFill = color
+    else:
+        properties.line.noFill = True
     return properties

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import replace
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -11,8 +12,21 @@ import duckdb
 
 from pipelines.render import controls, figures, summary, words
 from pipelines.render.book import (
-    CHANGE, COUNT, DAY, EXACT, GROUP, MONEY, NOTE, QUANTITY, SHARE, TEXT, Book, Column, Look, Stamp,
-)  # fmt: skip
+    CHANGE,
+    COUNT,
+    DAY,
+    EXACT,
+    GROUP,
+    MONEY,
+    NOTE,
+    QUANTITY,
+    SHARE,
+    SHORT_DAY,
+    Book,
+    Column,
+    Look,
+    Stamp,
+)
 from pipelines.render.figures import ZERO, Row
 from pipelines.render.names import month
 
@@ -20,9 +34,20 @@ SECTIONS = {
     "direct": "Own usage",
     "shared": "Share of common cost",
     "adjustment": "Corrections of closed months",
-    "recovery": "Recovery of the rate card",
+    "covered": "Paid for through the rate card: our part of this cost, for information; its users are charged the rate instead",
+    "recovery": "Recovery of the rate card: cost of what the platform bought, less what it sold at the rate",
 }
 _MONEY = Look(MONEY, align="right")
+_NAME = Look(wrap=True)
+RECOVERY = (
+    "The platform buys what the rate card covers at cost and sells its use at the rate. What remains is under-recovery (positive: the rate"
+    " brought in less than the cost) or over-recovery (negative). It stays with the platform and is not shared again."
+)
+COVERED = (
+    "Lines paid for through the rate card show what their use or our share of it would cost at list price, and an amount of zero: teams"
+    " pay for the use at the published rate, and what the rate does not bring in stays with the platform."
+)
+Split = tuple[Decimal, Decimal]  # own usage, shared
 
 
 class Team:
@@ -44,11 +69,16 @@ class Team:
         self.state = f"DRAFT · as of {head['issued_on']}" if version == 0 else f"{head['state']} · version {version}"
         more = f" and {len(self.statements) - 1} more" if len(self.statements) > 1 else ""
         centers = " + ".join(s["cost_center"] or "no cost center" for s in self.statements[:3])
-        subtitle = f"{self.name}  ·  {centers}  ·  {head['legal_entity_name'] or head['legal_entity'] or 'no legal entity'}"
+        entities = " + ".join(dict.fromkeys(s["legal_entity_name"] or s["legal_entity"] or "no legal entity" for s in self.statements[:3]))
+        subtitle = f"{self.name}  ·  {centers}  ·  {entities}"
         subtitle += f"  ·  {month(period)}  ·  {head['mode']}, in {self.currency}"
         self.book = Book(Stamp(head["statement_id"] + more, subtitle, self.state, head["issued_on"]))
+        self.days, self.earlier = self._by_day(head["issued_on"])
         self.spots: dict[int, str] = {}  # line_no -> cell of its amount
         self.total_cell = ""
+        self.days_cell = ""  # the total on Days
+        self.gaps: list[Decimal] = []  # what the shares on Shared costs do not explain, and where it stands
+        self.gap_cells = ""
 
     def workbook(self) -> bytes:
         book = self.book
@@ -66,30 +96,38 @@ class Team:
         """Posted amounts are constants; beside each stands the live sum of Detail, and what rounding to cents did."""
         money, small = _MONEY, replace(_MONEY, size=9, color=NOTE.color)
         columns = [
-            Column("Charge", 17), Column("Service", 22), Column("Model", 25), Column("GL account", 11),
-            Column("Quantity", 14, Look(QUANTITY)), Column("Unit", 12, Look(size=9, color=NOTE.color, indent=1)),
-            Column("Average rate", 12, Look('#,##0.0000_);(#,##0.0000);"–"_)')), Column("List cost", 13, small),
-            Column("Amount", 14, replace(money, bold=True)), Column("In Detail", 15, replace(small, format=EXACT)),
-            Column("Rounding", 11, replace(small, format=EXACT)), Column("Difference", 11, replace(small)),
-            Column("Month before", 14, money), Column("Change", 13, Look(CHANGE)), Column("Line", 6, Look("0", size=9, color=NOTE.color)),
+            Column("Charge", 18), Column("Service", 24, _NAME), Column("Model", 23, _NAME), Column("GL account", 10),
+            Column("Quantity", 13, Look(QUANTITY)), Column("Unit", 13, Look(size=9, color=NOTE.color, indent=1)),
+            Column("Average rate", 12, Look('#,##0.0000_);(#,##0.0000);"–"_)')), Column("List cost", 12, small),
+            Column("Amount", 13, replace(money, bold=True)), Column("In Detail", 14, replace(small, format=EXACT)),
+            Column("Rounding", 11, replace(small, format=EXACT)), Column("Difference", 10, replace(small)),
+            Column("Month before", 13, money), Column("Change", 12, Look(CHANGE)), Column("Line", 6, Look("0_)", size=9, color=NOTE.color)),
         ]  # fmt: skip
         ws = self.book.sheet(title, "Statement of charges", [c.width for c in columns])
         self.book.header(ws, 4, columns, height=28)
         ws.freeze_panes, ws.print_title_rows = "B5", "1:4"
-        row, first = 5, 5
+        row = first = 5
         for statement in self.statements:
             row = self._one_statement(ws, row, columns, statement)
         self.book.total(ws, row, columns, self._totals("Total for the month", first, row - 1, self.lines, self.prior, columns))
         self.total_cell = f"J{row}"
         self.book.red_unless_zero(ws, f"M{first}:M{row}")
-        notes = (
+        row += 2
+        for text in self._statement_notes():
+            words.paragraph(self.book, ws, row, 2, len(columns) + 1, text, sum(c.width for c in columns), NOTE)
+            row += 1
+        self.book.one_page(ws, row)
+
+    def _statement_notes(self) -> list[str]:
+        notes = [
             "Amount is what was posted, in whole cents. In Detail is the live sum of the Detail sheet; Rounding is what made it whole cents. Difference must be zero.",
-            "Month before is the statement of the month before in its latest version. A draft is an estimate until its month is closed."
-            if self.scope["version"] == 0
-            else "Month before is the statement of the month before in its latest version.",
-        )
-        for offset, text in enumerate(notes, start=2):
-            self.book.put(ws, row + offset, 2, text, NOTE)
+            "Month before is the statement of the month before in its latest version." + (" A draft is an estimate until its month is closed." if self.scope["version"] == 0 else ""),
+        ]
+        if any(line["category"] == "recovery" for line in self.lines):
+            notes.append(RECOVERY)
+        if any(line["covered"] for line in self.lines):
+            notes.append(COVERED)
+        return notes
 
     def _one_statement(self, ws: Any, row: int, columns: list[Column], statement: Row) -> int:
         mine = [line for line in self.lines if line["cost_center"] == statement["cost_center"] and line["legal_entity"] == statement["legal_entity"]]
@@ -99,7 +137,7 @@ class Team:
             row += 1
         continued = ZERO
         for category, heading in SECTIONS.items():
-            chosen = [line for line in mine if line["category"] == category]
+            chosen = [line for line in mine if ("covered" if line["covered"] else line["category"]) == category]
             if not chosen:
                 continue
             self.book.line(ws, row, columns, [heading] + [None] * (len(columns) - 1), **{"bold": True, "color": GROUP.color, "fill": GROUP.fill})
@@ -109,7 +147,7 @@ class Team:
                 row += 1
             before = sum((line["prior_amount"] for line in chosen), ZERO)
             continued += before
-            values = self._totals(f"Subtotal: {heading.lower()}", start, row - 1, chosen, before, columns)
+            values = self._totals(f"Subtotal: {heading.partition(':')[0].lower()}", start, row - 1, chosen, before, columns)
             self.book.line(ws, row, columns, values, bold=True, top=("thin", NOTE.color))
             row += 2
         ended = statement["prior_amount"] - continued
@@ -121,14 +159,14 @@ class Team:
         return row
 
     def _statement_line(self, ws: Any, row: int, columns: list[Column], line: Row) -> None:
-        scale, unit = words.unit(line["unit"])
+        quantity, rate = line["quantity"], None
+        scale, unit = words.unit(line["unit"], line["amount"] / quantity if quantity else None)
         rounding = (line["amount"] - line["exact"]).quantize(Decimal("0.000000000001"))
-        quantity, rate = line["quantity"], line["unit_rate"]
         if quantity:
             quantity, rate = quantity / scale, line["amount"] * scale / quantity
         self.spots[line["line_no"]] = f"J{row}"
         values = [
-            words.plain(line["activity"]), line["service"], line["model"], line["gl_account"], quantity, unit if quantity else None,
+            words.charge(line), line["service"], line["model"], line["gl_account"], quantity, unit if quantity else None,
             rate, line["list_cost"], line["amount"],
             (f"SUMIFS(Detail[Amount],Detail[Line],P{row})", line["exact"]), rounding,
             (f"ROUND(J{row}-K{row}-L{row},2)", ZERO), line["prior_amount"],
@@ -150,71 +188,114 @@ class Team:
 
     def _shared_costs(self, title: str) -> None:
         """Each pot with its rule, our units and all units, so that the share can be computed again by hand."""
+        evidence = replace(_MONEY, color=NOTE.color)
         columns = [
-            Column("Pool", 19), Column("What", 22), Column("Shared by", 22, NOTE), Column("From", 11, Look(DAY, size=9, align="left")),
-            Column("To", 11, Look(DAY, size=9, align="left")), Column("Cost of the pool", 15, _MONEY), Column("Our units", 16, Look(QUANTITY)),
-            Column("All units", 17, Look(QUANTITY)), Column("Our share", 12, Look(SHARE)), Column("Recomputed", 14, replace(_MONEY, color=NOTE.color)),
-            Column("Our part", 14, replace(_MONEY, bold=True)), Column("Difference", 11, replace(_MONEY, color=NOTE.color)),
+            Column("Pool", 19), Column("What", 24, _NAME), Column("Shared by", 22, replace(NOTE, wrap=True)), Column("From", 11, Look(DAY, size=9, align="left")),
+            Column("To", 11, Look(DAY, size=9, align="left")), Column("Cost of the pool", 15, _MONEY), Column("Our units", 15, Look(QUANTITY)),
+            Column("All units", 15, Look(QUANTITY)), Column("Our share", 12, Look(SHARE)), Column("Recomputed", 14, evidence),
+            Column("Our part", 14, replace(_MONEY, bold=True)), Column("Difference", 11, evidence),
         ]  # fmt: skip
         ws = self.book.sheet(title, "Shared costs and how they were split", [c.width for c in columns])
         ws.freeze_panes, ws.print_title_rows = "B5", "1:4"
         self.book.header(ws, 4, columns, height=28)
-        row = first = 5
+        row = 5
+        if not self.shared:
+            self.book.put(ws, row, 2, "This team carries no shared cost in this month.")
+            return
         pots = words.readable_pots(self.shared)
         for pot in pots:
-            units, total, pool, amount = pot["units"], pot["driver_total"], pot["pool_cost"], pot["amount"]
-            values = [words.plain(pot["cost_pool"]), pot["service"], words.plain(pot["driver"]) or "named owner", pot["first_day"], pot["last_day"], pool]
-            if units is not None and total:
-                again = words.half_up(pool * units / total)
-                values += [units, total, (f"H{row}/I{row}", units / total), (f"ROUND(G{row}*J{row},2)", again), amount]
-                values.append((f"ROUND(L{row}-K{row},2)", words.half_up(amount - again)))
-            else:
-                values += [None, None, (f"IF(G{row}=0,0,L{row}/G{row})", amount / pool if pool else ZERO), None, amount, None]
-            self.book.line(ws, row, columns, values)
+            self.book.line(ws, row, columns, self._pot(row, pot))
             row += 1
-        if pots:
-            total = sum((pot["amount"] for pot in pots), ZERO)
-            values = ["Total, before rounding to cents"] + [None] * 9 + [(f"SUM(L{first}:L{row - 1})", total), None]
-            self.book.total(ws, row, columns, values)
-        else:
-            self.book.put(ws, row, 2, "This team carries no shared cost in this month.", TEXT)
-        row += 2
-        used = {pot["rule_id"]: pot["sentence"] for pot in self.shared if pot["sentence"]}
-        if used:
-            self.book.section(ws, row, 2, len(columns) + 1, "The rules in plain words")
-            for rule, sentence in sorted(used.items()):
-                row += 1
-                self.book.put(ws, row, 2, rule, Look(bold=True, valign="top"))
-                words.paragraph(self.book, ws, row, 3, len(columns) + 1, sentence, sum(c.width for c in columns[1:]))
-            row += 2
-        self.book.put(ws, row, 2, "Recomputed is pool times share; it may differ from our part by the cents of many small splits. Amounts are in the currency of the bill.", NOTE)
-        reasons = sorted({pot["reason"] for pot in self.shared if pot["reason"]})
-        for offset, reason in enumerate(reasons, start=1):
-            self.book.put(ws, row + offset, 2, f"Reason given: {reason}", NOTE)
+        self.gaps = [one for pot in pots if (one := gap(pot)) is not None]
+        self.gap_cells = f"'{title}'!M5:M{row - 1}"
+        total = sum((pot["amount"] for pot in pots), ZERO)
+        self.book.total(ws, row, columns, ["Total, before rounding to cents"] + [None] * 9 + [(f"SUM(L5:L{row - 1})", total), None])
+        self._rules(ws, row + 2, columns)
+
+    def _pot(self, row: int, pot: Row) -> list[Any]:
+        """The cells of one pot; without units there is nothing to compute again."""
+        units, total, pool, amount = pot["units"], pot["driver_total"], pot["pool_cost"], pot["amount"]
+        values = [words.plain(pot["cost_pool"]), pot["service"], words.plain(pot["driver"]) or "named owner", pot["first_day"], pot["last_day"], pool]
+        if units is None or not total:
+            return [*values, None, None, (f"IF(G{row}=0,0,L{row}/G{row})", amount / pool if pool else ZERO), None, amount, None]
+        again = words.half_up(pool * units / total)
+        recomputed, difference = (f"ROUND(G{row}*J{row},2)", again), (f"ROUND(L{row}-K{row},2)", gap(pot))
+        return [*values, units, total, (f"H{row}/I{row}", units / total), recomputed, amount, difference]
+
+    def _rules(self, ws: Any, row: int, columns: list[Column]) -> None:
+        last, width = len(columns) + 1, sum(c.width for c in columns[1:])
+        self.book.section(ws, row, 2, last, "The rules in plain words")
+        for rule, sentence in sorted({(pot["rule_id"], pot["sentence"]) for pot in self.shared if pot["sentence"]}):
+            row += 1
+            self.book.put(ws, row, 2, rule, Look(bold=True, wrap=True))
+            words.paragraph(self.book, ws, row, 3, last, sentence, width)
+        notes = [
+            "Cost of the pool is all that the rule split, also what it sent to a team that passes its cost on. Recomputed is pool times share."
+            " Amounts are in the currency of the bill.",
+            *(f"Why: {words.reason(reason)}." for reason in sorted({pot["reason"] for pot in self.shared if pot["reason"]})),
+        ]
+        for offset, text in enumerate(notes, start=2):
+            self.book.put(ws, row + offset, 2, text, NOTE)
 
     def _days(self, title: str) -> None:
-        columns = [Column("Day", 14, Look(DAY, align="left"))] + [Column(name, 18, _MONEY) for name in ("Own usage", "Shared", "Corrections", "Total")]
+        small = Look(size=9, color=NOTE.color, indent=1)
+        columns = [
+            Column("Day", 16, Look(SHORT_DAY, align="left")), *[Column(name, 15, _MONEY) for name in (self.own_words, "Shared", "Total", "Month so far")],
+            Column("Largest charge of the day", 42, replace(small, wrap=True)), Column("Its amount", 14, replace(_MONEY, size=9, color=NOTE.color)),
+        ]  # fmt: skip
         ws = self.book.sheet(title, "Day by day", [c.width for c in columns])
+        self.book.one_page(ws, len(self.days))
         ws.freeze_panes, ws.print_title_rows = "B5", "1:4"
         self.book.header(ws, 4, columns)
-        days = self.by_day()
-        for row, (day, split) in enumerate(days, start=5):
-            self.book.line(ws, row, columns, [day, *split, (f"SUM(C{row}:E{row})", sum(split, ZERO))])
-        last = 4 + len(days)
-        if days:
-            sums = [sum((split[i] for _, split in days), ZERO) for i in range(3)]
-            formulas = [(f"SUM({c}5:{c}{last})", value) for c, value in zip("CDEF", [*sums, sum(sums, ZERO)], strict=True)]
-            self.book.total(ws, last + 1, columns, ["Total, before rounding", *formulas])
-        note = "Corrections are shown on the day of the usage that they correct; recovery counts as own usage."
-        self.book.put(ws, last + 3, 2, note if days else "There are no days: the detail is summed over the month.", NOTE)
+        row, so_far, largest = 4, ZERO, self._largest()
+        for row, (day, split) in enumerate(self.days, start=5):
+            total = sum(split, ZERO)
+            so_far += total
+            before = f"F{row - 1}+" if row > 5 else ""
+            self.book.line(ws, row, columns, [day, *split, (f"SUM(C{row}:D{row})", total), (f"{before}E{row}", so_far), *largest.get(day, (None, None))])
+        if not self.days:
+            self.book.put(ws, 5, 2, "There are no days: the detail is summed over the month.")
+            return
+        own, shared = (sum((split[i] for _, split in self.days), ZERO) for i in (0, 1))
+        sums = [(f"SUM({c}5:{c}{row})", value) for c, value in zip("CDE", (own, shared, own + shared), strict=True)]
+        if self.earlier:
+            row += 1
+            self.book.line(ws, row, columns, ["Earlier months", None, None, self.earlier, (f"F{row - 1}+E{row}", so_far + self.earlier), "late and restated cost of closed months", None])
+            sums[2] = (f"SUM(E5:E{row})", own + shared + self.earlier)
+        self.days_cell = f"E{row + 1}"
+        self.book.total(ws, row + 1, columns, ["Exact total", *sums, None, None, None])
+        self.book.put(ws, row + 3, 2, "A day is a UTC day. Amounts are exact, before the rounding to whole cents.", NOTE)
 
-    def by_day(self) -> list[tuple[Any, tuple[Decimal, Decimal, Decimal]]]:
-        """(day, (own, shared, corrections)) for every day that has rows."""
-        days: dict[Any, list[Decimal]] = defaultdict(lambda: [ZERO, ZERO, ZERO])
+    @property
+    def own_words(self) -> str:
+        return "Recovery" if all(line["category"] == "recovery" for line in self.lines) else "Own usage"
+
+    def _by_day(self, through: date) -> tuple[list[tuple[date, Split]], Decimal]:
+        """Every day of the month, of a draft only so far, with its cost; and what was booked for earlier months."""
+        sums: dict[date, list[Decimal]] = defaultdict(lambda: [ZERO, ZERO])
+        earlier = ZERO
         for row in self.detail:
-            if row["usage_date"] is not None:
-                days[row["usage_date"]][{"shared": 1, "adjustment": 2}.get(row["category"], 0)] += row["amount"]
-        return [(day, tuple(days[day])) for day in sorted(days)]
+            if row["usage_date"] is None:
+                return [], ZERO
+            if row["original_period"] != self.period:
+                earlier += row["amount"]
+            else:
+                sums[row["usage_date"]][row["category"] == "shared"] += row["amount"]
+        days = sorted({*sums, *figures.days(self.con, self.period, through if self.scope["version"] == 0 else None)})
+        return [(day, (sums[day][0], sums[day][1])) for day in days], earlier
+
+    def _largest(self) -> dict[date, tuple[str, Decimal]]:
+        """Per day of the month, what cost most: service and model, and its amount."""
+        sums: dict[tuple[date, str], Decimal] = defaultdict(lambda: ZERO)
+        for row in self.detail:
+            if row["original_period"] == self.period and row["category"] != "recovery":
+                name = " – ".join(part for part in (words.plain(row["activity"]), row["model"] or row["service"]) if part)
+                sums[row["usage_date"], name] += row["amount"]
+        found: dict[date, tuple[str, Decimal]] = {}
+        for (day, name), amount in sorted(sums.items(), key=lambda item: (-item[1], item[0][1])):
+            if amount > 0:
+                found.setdefault(day, (name, amount))
+        return found
 
     def _controls(self, title: str) -> None:
         controls.team_sheet(self, title)
@@ -242,3 +323,10 @@ class Team:
 
     def _notes(self, title: str) -> None:
         controls.notes_sheet(self.book, title, figures.sentences(self.con, **self.scope), self.grain)
+
+
+def gap(pot: Row) -> Decimal | None:
+    """What the shown shares of a pot do not explain, in cents; None where there are no units to compute with."""
+    if pot["units"] is None or not pot["driver_total"]:
+        return None
+    return words.half_up(pot["amount"] - words.half_up(pot["pool_cost"] * pot["units"] / pot["driver_total"]))

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
-from pipelines.render.book import TEXT, Book
+from pipelines.render.book import TEXT, Book, Look, text_lines
 from pipelines.render.figures import ZERO, Row
 
 MOST_POTS = 200
 _SPECIAL = {
     "gpu_idle": "Idle GPUs", "@allocated": "cost carried so far", "query": "Vector queries", "platform": "Platform overhead",
     "index_maintenance": "Index upkeep", "index_queries": "searches of the index", "index_writes": "writes to the index",
-    "weighted_tokens": "weighted tokens", "metered_tokens": "metered tokens", "metered_cost": "metered cost",
-    "reserved_gpu_seconds": "GPU-seconds reserved", "commitment_idle": "Unused commitment",
+    "weighted_tokens": "weighted tokens", "metered_tokens": "metered tokens", "metered_cost": "metered cost", "model_cost": "cost of the model",
+    "reserved_gpu_seconds": "GPU-seconds reserved", "cluster_tokens": "tokens of the cluster", "seats": "seats", "commitment_idle": "Unused commitment",
 }  # fmt: skip
+_STATES = {
+    "matched": "Matched", "variance_price": "Price differs", "variance_quantity": "Quantity differs", "unmetered": "Billed, not seen",
+    "unbilled": "Not billed yet", "not_comparable": "No price to compare", "rejected": "Rows not readable",
+}  # fmt: skip
+_REASONS = (
+    (r"rule (.+) leaves it unallocated", lambda m: f"rule {m[1]} keeps it without an owner"),
+    (r"no owner in .+", lambda m: "the charge itself names no owner"),
+    (r"the driver names no owner", lambda m: "used by somebody whose team is not known"),
+    (r"driver (\S+) is zero or missing", lambda m: f"nothing was counted as {plain(m[1])}, so the next basis of the rule was used"),
+)
 
 
 def plain(name: str | None) -> str | None:
@@ -24,14 +36,46 @@ def plain(name: str | None) -> str | None:
     return _SPECIAL.get(name) or name.replace("_", " ").replace("-", " ").capitalize()
 
 
-def unit(name: str | None) -> tuple[int, str | None]:
-    """How a unit is shown, so that a rate is never 0.0000: (how many make one, its name)."""
-    low = (name or "").lower()
-    if low == "tokens":
-        return 1_000_000, "1M tokens"
-    if low in ("queries", "requests"):
-        return 1_000, f"1K {low}"
-    return 1, name
+def state(name: str) -> str:
+    """A state of reconciliation or a kind of exception."""
+    return _STATES.get(name) or plain(name) or name
+
+
+def reason(text: str) -> str:
+    """Why cost has no owner or was shared by another basis; what is not known here is said as it is."""
+    return "; ".join(_one_reason(part) for part in text.split("; "))
+
+
+def _one_reason(text: str) -> str:
+    for pattern, say in _REASONS:
+        if match := re.fullmatch(pattern, text):
+            return say(match)
+    return text
+
+
+def subject(exception: Row) -> str:
+    """What an exception is about."""
+    what = exception["what"] or ""
+    return reason(what) if exception["kind"] == "unallocated" else what.replace("_", " ") if exception["kind"] == "rejected" else what
+
+
+def charge(line: Row) -> str:
+    """What a statement line is for. The two sides of the rate card have their own words."""
+    if line["category"] == "recovery":
+        return "Sold at the rate" if line["sold"] else "Bought at cost"
+    return plain(line["activity"]) or "Other"
+
+
+def unit(name: str | None, price: Decimal | None = None) -> tuple[int, str | None]:
+    """How a unit is shown, so that a rate has digits to read: (how many make one, its name). `price` is the rate of one."""
+    if not name:
+        return 1, name
+    low = re.sub(r"(?<=-)Hours", "hours", name) if "-" in name else name.lower()
+    scale = 1_000_000 if low == "tokens" or low.endswith(" units") else 1_000 if low in ("queries", "requests") else 1
+    while price and abs(price * scale) < Decimal("0.001") and scale < 1_000_000_000:
+        scale *= 1_000
+    many = {1: "", 1_000: "1K ", 1_000_000: "1M ", 1_000_000_000: "1B "}[scale]
+    return scale, many + low
 
 
 def half_up(amount: Decimal) -> Decimal:
@@ -59,16 +103,16 @@ def change(now: Decimal, before: Decimal) -> str:
     """The change against the month before, in words; no percentage of nothing."""
     if now == before:
         return "as the month before"
-    if before <= 0:
-        return "new this month" if before == 0 else f"{now - before:+,.2f} against the month before"
+    if before == 0:
+        return "nothing the month before"
+    if before < 0 or now < 0:
+        return f"{now - before:+,.2f} against the month before"
     share = abs(now - before) * 100 / before
     return f"{share:,.1f}% {'above' if now > before else 'below'} the month before"
 
 
-def paragraph(book: Book, ws: Any, row: int, first: int, last: int, text: str, width: float, look: Any = None) -> None:
+def paragraph(book: Book, ws: Any, row: int, first: int, last: int, text: str, width: float, look: Look = TEXT) -> None:
     """Wrapped text over merged columns; `width` in characters, the row grows with the text."""
-    from dataclasses import replace
-
     ws.merge_cells(start_row=row, end_row=row, start_column=first, end_column=last)
-    book.put(ws, row, first, text, replace(look or TEXT, wrap=True, valign="top"))
-    ws.row_dimensions[row].height = 14.5 * max(1, -(-len(text) // max(1, int(width * 1.05)))) + 2
+    book.put(ws, row, first, text, replace(look, wrap=True))
+    ws.row_dimensions[row].height = 13.5 * text_lines(text, width, look.size) + 4

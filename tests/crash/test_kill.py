@@ -131,10 +131,16 @@ def copy(source: Path, folder: Path) -> Path:
 
 
 def content(home: Home) -> str:
-    """Every published byte that a reader can see: the database, the drafts, the door page."""
-    digest = hashlib.sha256()
-    digest.update(home.current.resolve().name.encode())
-    digest.update(home.current.read_bytes())
+    """Everything that a reader can see: every row in its order, and the bytes of the drafts and the door page.
+
+    The database's own bytes hold the absolute paths of the lake files behind its view, so they differ between homes.
+    """
+    digest = hashlib.sha256(home.current.resolve().name.encode())
+    with duckdb.connect(str(home.current), read_only=True) as con:
+        tables = con.execute("select table_name from information_schema.tables order by 1").fetchall()
+        assert len(tables) > 15
+        for (table,) in tables:
+            digest.update(f"{table} {con.execute(f'from {table}').fetchall()}".encode())
     for path in sorted(p for p in home.reports.rglob("*") if p.is_file()):
         digest.update(str(path.relative_to(home.reports)).encode() + path.read_bytes())
     return digest.hexdigest()
