@@ -6,7 +6,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +73,8 @@ def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        try:
+        with suppress(duckdb.Error):  # the failed statement may have ended the transaction already
             con.execute("rollback")
-        except duckdb.Error:
-            pass  # the failed statement has already ended the transaction
         raise
     con.execute("commit")
 

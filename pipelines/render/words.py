@@ -18,7 +18,7 @@ _SPECIAL = {
     "reserved_gpu_seconds": "GPU-seconds reserved", "cluster_tokens": "tokens of the cluster", "seats": "seats", "commitment_idle": "Unused commitment",
 }  # fmt: skip
 _STATES = {
-    "matched": "Matched", "variance_price": "Price differs", "variance_quantity": "Quantity differs", "unmetered": "Billed, not seen",
+    "matched": "Matched", "variance_price": "Price differs", "variance_quantity": "Quantity differs", "variance_cost": "Cost differs", "unmetered": "Billed, not seen",
     "unbilled": "Not billed yet", "not_comparable": "No price to compare", "rejected": "Rows not readable",
 }  # fmt: skip
 _REASONS = (

@@ -1,4 +1,5 @@
 -- The lines of the newest bills, one row per line and day, with the charge each became.
+-- Only the source of record of a day counts; lines of a source on other days are left out.
 -- A recurring fee that covers several days is spread evenly over its days inside its billing period.
 -- grain: source_file, source_row, usage_date
 --   in_scope: false for a line of a shared bill that is not ours: counted, never charged
@@ -62,6 +63,7 @@ ours as (
     from daily d
     join policy_billing b on b.source = d.source
     where d.usage_date >= $period_start and d.usage_date < $period_end and d.usage_date <= $as_of
+        and d.usage_date >= b.record_from and d.usage_date < b.record_to
 ),
 matched as (
     select

@@ -1,6 +1,6 @@
 -- Billed against metered, for every account, model, meter and day that either side knows.
 -- grain: provider, billing_account_id, model, meter, variant, usage_date
---   state: matched, variance_price, variance_quantity, unmetered, unbilled, not_comparable
+--   state: matched, variance_price, variance_quantity, variance_cost (the bill counts nothing), unmetered, unbilled, not_comparable
 --   treatment: what the pipeline did about it, in words
 with billed as (
     select
@@ -78,7 +78,7 @@ stated as (
             when grain_level = 'none' then 'unmetered'
             when metered_cost is null then 'not_comparable'
             when quantity_agrees and cost_agrees then 'matched'
-            when billed_quantity is null and cost_agrees then 'matched'
+            when billed_quantity is null then case when cost_agrees then 'matched' else 'variance_cost' end
             when quantity_agrees then 'variance_price'
             else 'variance_quantity'
         end as state

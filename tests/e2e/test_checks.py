@@ -26,6 +26,7 @@ BROKEN = {
     "ledger_conserves_charges": f"update ledger set contracted_cost = contracted_cost + 0.000000000001 where ledger_id = (select min(ledger_id) from ledger where charge_id = {ONE_CHARGE})",
     "lines_tie_to_ledger": "update statement_lines set amount = amount + 0.02 where line_id = (select min(line_id) from statement_lines where amount > 1)",
     "money_is_decimal": "create table broken(effective_cost double)",
+    "one_bill_per_account_day": "insert into bill_lines select * replace ('another' as source) from bill_lines where charge_id = (select min(charge_id) from bill_lines where in_scope)",
     "portions_conserve_charges": "delete from charge_portions where charge_id = (select min(charge_id) from charge_portions)",
     "statements_tie_to_ledger": "update statement_lines set amount = amount + 0.01 where line_id = (select min(line_id) from statement_lines where amount > 1)",
     "unallocated_within_tolerance": "update ledger set team_id = 'unallocated', reason = 'broken' where version = 0 and activity = 'inference'",
