@@ -192,6 +192,23 @@ def allocate(
     csv.allocate(rules, charges, drivers, out)
 
 
+@app.command("whatif")
+def what_if(
+    period: Annotated[str, typer.Argument(metavar="YYYY-MM")],
+    folder: Annotated[Path, typer.Option("--policy", help="A folder with all policy files, such as a changed copy of data/policy.")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The period under another policy: difference per team, and why. Nothing is written."""
+    from pipelines import whatif
+    from pipelines.home import Home
+
+    say = _Progress()
+    found = whatif.whatif(Home.find(home).require_policy(), period, folder, say)
+    say.done()
+    print(json.dumps(found, indent=1, default=str) if as_json else whatif.text(found))
+
+
 @app.command("policy")
 def show_policy(home: HomeOption = None) -> None:
     """The allocation rules in plain language."""

@@ -86,6 +86,11 @@ class Run:
         done = dict(self.con.execute("select usage_period, fingerprint from period_runs").fetchall())
         return [scope for scope in self.scopes() if done.get(scope.period.label) != scope.fingerprint]
 
+    def open_scope(self, label: str) -> Scope:
+        """The period of this label under today's policy, whether it is closed or not."""
+        period = next(period for period in self.periods if period.label == label)
+        return self._open_scope(period, inputs_fingerprint(self.con, period))
+
     def _open_scope(self, period: Period, inputs: str) -> Scope:
         params = self._params(period, self.through)
         prices = self.home.list_prices
