@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from datetime import date
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from pipelines.errors import Refused
 from pipelines.home import Home
 from pipelines.publish import current_manifest
 from pipelines.run import open_run
+
+SHOWN_POTS = 8
 
 
 def _current(home: Home) -> duckdb.DuckDBPyConnection:
@@ -90,8 +94,6 @@ def _table(table: Any, rows: list[dict[str, Any]], justify: dict[str, str]) -> A
 
 
 def _money(text: str | None) -> str:
-    from decimal import Decimal
-
     return "–" if text is None else f"{Decimal(text):,.2f}"
 
 
@@ -160,7 +162,11 @@ def _differs(home: Home, file: Path, sha256: str) -> list[str]:
 
 
 def explain(home: Home, team: str, period: str, line: int | None) -> dict[str, Any]:
-    """A team's lines of a period; with `line`, the splits behind it, its charges and the rows of the bills."""
+    """A team's lines of a period; with `line`, the pots behind it, its largest charges and the rows of the bills.
+
+    A pot is what one rule split by the same units: pool x our units / all units = charged, but for the units of
+    0.000000000001 by which each of its charges was made whole (`rounding`). With a rate card `charged` is the rate's.
+    """
     con = _current(home)
     try:
         lines = _rows(
@@ -176,18 +182,7 @@ def explain(home: Home, team: str, period: str, line: int | None) -> dict[str, A
         chosen = next((row for row in lines if row["line_no"] == line), None)
         if chosen is None:
             raise Refused(f"line {line} is not on the statement", f"{team} {period}", f"choose 1 to {len(lines)}")
-        splits = _rows(
-            con,
-            """
-            select l.cost_pool, l.rule_id, r.sentence, l.driver, sum(l.driver_quantity) as our_units, sum(l.driver_total) as all_units,
-                count(distinct l.charge_id) as charges, max(l.fallback_level) as fallback_level, l.reason,
-                sum(l.effective_cost) as effective_cost, sum(l.chargeback_cost) as charged
-            from ledger l left join allocation_rules r on r.rule_id = l.rule_id
-            where l.period = ? and l.line_id = ?
-            group by all order by charged desc
-            """,
-            [period, chosen["line_id"]],
-        )
+        pots = _pots(con, period, chosen["line_id"])
         charges = _rows(
             con,
             """
@@ -210,10 +205,66 @@ def explain(home: Home, team: str, period: str, line: int | None) -> dict[str, A
             """,
             [period, chosen["line_id"]],
         )
-        exact = sum(split["charged"] for split in splits)
-        return {"team": team, "period": period, "line": chosen, "splits": splits, "exact": exact, "rounding": chosen["amount"] - exact, "charges": charges, "source_rows": rows}
+        exact = sum((pot["charged"] for pot in pots), Decimal(0))
+        return {"team": team, "period": period, "line": chosen, "pots": pots, "exact": exact, "rounding": chosen["amount"] - exact, "charges": charges, "source_rows": rows}
     finally:
         con.close()
+
+
+def _pots(con: duckdb.DuckDBPyConnection, period: str, line_id: str) -> list[dict[str, Any]]:
+    """The pots behind a statement line, largest first: pool, driver, our units, all units, share, what it gave."""
+    pots = _rows(
+        con,
+        """
+        with mine as (
+            select
+                charge_id, portion, part, stage, cost_pool, rule_id, method, driver, driver_total, fallback_level, reason,
+                sum(driver_quantity)::decimal(38, 12) as units, sum(chargeback_cost)::decimal(38, 12) as charged,
+                sum(effective_cost)::decimal(38, 12) as effective
+            from ledger where period = $period and line_id = $line_id
+            group by all
+        ),
+        split as (
+            select charge_id, portion, part, stage, rule_id, driver, driver_total, effective_cost from ledger where period = $period
+            union all
+            select charge_id, portion, part, stage, rule_id, driver, driver_total, effective_cost from allocation_steps
+        ),
+        whole as (
+            select * exclude (effective_cost), sum(effective_cost)::decimal(38, 12) as pool from split
+            where charge_id in (select charge_id from mine)
+            group by all
+        )
+        select
+            m.rule_id, r.sentence, m.cost_pool, m.method, m.part, m.driver, m.units as our_units, m.driver_total as all_units,
+            m.fallback_level, m.reason, count(*) as charges, sum(w.pool)::decimal(38, 12) as pool,
+            sum(m.effective)::decimal(38, 12) as effective_cost, sum(m.charged)::decimal(38, 12) as charged
+        from mine m
+        join whole w on w.charge_id = m.charge_id and w.portion = m.portion and w.stage = m.stage and w.rule_id = m.rule_id
+            and w.part is not distinct from m.part and w.driver is not distinct from m.driver
+            and w.driver_total is not distinct from m.driver_total
+        left join allocation_rules r on r.rule_id = m.rule_id
+        group by all
+        order by abs(sum(m.charged)) desc, m.rule_id, m.driver_total, m.units
+        """,
+        {"period": period, "line_id": line_id},
+    )
+    for pot in pots:
+        shared = pot["driver"] and pot["all_units"] and pot["method"] != "rate"
+        pot["share"] = Fraction(pot["our_units"]) / Fraction(pot["all_units"]) if shared else None
+        if shared:
+            exact = Fraction(pot["pool"]) * pot["share"]
+            pot["rounding"] = _decimal(Fraction(pot["effective_cost"]) - exact)
+            pot["share"] = _decimal(pot["share"])
+    return pots
+
+
+def _decimal(number: Fraction) -> Decimal:
+    """To twelve decimals, for reading."""
+    return Decimal(round(number * 10**12)).scaleb(-12)
+
+
+def _plain(number: Decimal) -> str:
+    return f"{number:,.12f}".rstrip("0").rstrip(".")
 
 
 def explain_text(found: dict[str, Any]) -> str:
@@ -229,14 +280,20 @@ def explain_text(found: dict[str, Any]) -> str:
         f"{found['team']} {found['period']} line {line['line_no']}: {line['amount']:,.2f} {line['currency']}  {line['activity']}  {line['service'] or ''} {line['model'] or ''}",
         f"exact {found['exact']:,.12f}, rounding to cents {found['rounding']:+,.12f}",
     ]
-    for split in found["splits"]:
-        out.append(f"\n{split['rule_id']} (pool {split['cost_pool']}, {split['charges']} charges): {split['charged']:,.6f}")
-        if split["sentence"]:
-            out.append(f"  {split['sentence']}")
-        if split["driver"] and split["all_units"]:
-            out.append(f"  {split['driver']}: our {split['our_units']:,} of {split['all_units']:,} units, summed over these charges")
-        if split["reason"]:
-            out.append(f"  because: {split['reason']}")
+    for pot in found["pots"][:SHOWN_POTS]:
+        out.append(f"\n{pot['rule_id']} (pool {pot['cost_pool']}, {pot['charges']} charges): {pot['charged']:,.12f}")
+        if pot["sentence"]:
+            out.append(f"  {pot['sentence']}")
+        if pot["share"] is not None:
+            out.append(f"  {pot['driver']}: our {_plain(pot['our_units'])} of {_plain(pot['all_units'])} units = {pot['share'] * 100:.6f}%")
+            out.append(f"  {pot['pool']:,.12f} x {pot['share'] * 100:.6f}%, rounding {pot['rounding']:+.12f}")
+        if pot["fallback_level"]:
+            out.append(f"  fallback {pot['fallback_level']} of the rule applied")
+        if pot["reason"]:
+            out.append(f"  because: {pot['reason']}")
+    if len(found["pots"]) > SHOWN_POTS:
+        rest = sum((pot["charged"] for pot in found["pots"][SHOWN_POTS:]), Decimal(0))
+        out.append(f"\n{len(found['pots']) - SHOWN_POTS} smaller pots: {rest:,.12f}; --json has each")
     out.append("\nlargest charges")
     out += [f"  {c['usage_date']}  {c['ours']:>16,.6f} of {c['charge']:>16,.6f}  {c['provider']} {c['service']} {c['sku_meter'] or ''} {c['model'] or ''}  {c['charge_id'][:12]}" for c in found["charges"]]
     out.append("source rows")

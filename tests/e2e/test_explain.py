@@ -1,0 +1,49 @@
+"""From a statement line down to pools, units, charges and rows of the bills: the figures lead to the line's cents."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from pipelines.errors import Refused
+from pipelines.home import Home
+from pipelines.inspection import explain, explain_text
+
+PICO = Decimal("0.000000000001")
+
+
+@pytest.mark.parametrize("team", ["search", "docs", "platform", "unallocated"])
+def test_every_line_is_its_pots_and_a_rounding_to_cents(small_company: Home, team: str) -> None:
+    lines = explain(small_company, team, "2026-10", None)["lines"]
+    for line in lines:
+        found = explain(small_company, team, "2026-10", line["line_no"])
+        assert found["exact"] + found["rounding"] == line["amount"] and abs(found["rounding"]) < Decimal("0.01")
+        assert sum((pot["charged"] for pot in found["pots"]), Decimal(0)) == found["exact"]
+
+
+def test_the_arithmetic_of_a_shared_pot_can_be_done_again(small_company: Home) -> None:
+    lines = explain(small_company, "search", "2026-10", None)["lines"]
+    line = next(row["line_no"] for row in lines if row["activity"] == "gpu_idle" and row["amount"] > 1 and row["category"] == "shared")
+    found = explain(small_company, "search", "2026-10", line)
+    pots = [pot for pot in found["pots"] if pot["share"] is not None]
+    assert pots and {pot["driver"] for pot in pots} >= {"reserved_gpu_seconds"}
+    for pot in pots:
+        again = pot["pool"] * pot["our_units"] / pot["all_units"]
+        assert abs(again - pot["charged"]) <= PICO * (pot["charges"] + 1)
+        assert abs(pot["rounding"]) <= PICO * pot["charges"]
+    text = explain_text(found)
+    assert "units = " in text and "rounding" in text and "source rows" in text
+
+
+def test_a_direct_line_leads_to_rows_of_the_bill(small_company: Home) -> None:
+    lines = explain(small_company, "search", "2026-10", None)["lines"]
+    line = next(row for row in lines if row["service"] == "OpenAI API" and row["activity"] == "inference")
+    rows = explain(small_company, "search", "2026-10", line["line_no"])["source_rows"]
+    assert rows and all(row["source_file"].startswith("billing/openai/") and row["source_row"] > 0 for row in rows)
+
+
+def test_unknown_names_are_refused(small_company: Home) -> None:
+    for team, period, line in (("nobody", "2026-10", None), ("search", "2027-01", None), ("search", "2026-10", 999)):
+        with pytest.raises(Refused):
+            explain(small_company, team, period, line)
