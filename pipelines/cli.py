@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +22,7 @@ app = typer.Typer(
 HomeOption = Annotated[
     Path | None, typer.Option("--home", envvar="APPORTION_HOME", help="The home directory; default: the checkout.", show_default=False)
 ]
+FAR = timedelta(days=62)  # a later day is a slip of the year: it would book declared hardware for months to come
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 
@@ -95,6 +96,8 @@ def nightly(
     from pipelines.home import Home
 
     where = Home.find(home).require_policy()
+    if through and through.date() > date.today() + FAR:
+        raise typer.BadParameter(f"{through:%Y-%m-%d} is far in the future", param_hint="--through")
     say = _Progress()
     outcome = jobs.nightly(where, through.date() if through else jobs.default_through(where), say)
     say.done()

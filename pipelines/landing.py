@@ -211,6 +211,11 @@ def _walk(home: Home, problems: list[dict[str, Any]]) -> Iterator[File]:
             if name.startswith(".") or name.endswith(TEMPORARY):
                 continue
             relative = path.relative_to(home.landing)
+            if not str(relative).isprintable():  # nor are bytes that are no UTF-8
+                shown = str(relative).encode("ascii", "backslashreplace").decode()
+                file = File(shown.split("/")[0], "", path, shown, 0, 0)
+                problems.append(_problem("refused", str(Refused("the name is not printable UTF-8", shown, "rename it")), file))
+                continue
             if path.is_symlink():
                 file = File(relative.parts[0], "", path, str(relative), 0, 0)
                 problems.append(_problem("refused", str(Refused("a link", str(relative), "put the file itself here")), file))
@@ -255,7 +260,7 @@ def _has_more(path: Path) -> bool:
         with open_content(path) as handle:
             page = json.loads(handle.read().decode("utf-8-sig"))
         return bool(isinstance(page, dict) and page.get("has_more"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 
@@ -339,7 +344,7 @@ def _read(con: duckdb.DuckDBPyConnection, home: Home, found: Found) -> None:
         found.format.read(con, Delivery(found.delivery_id, found.kind, found.source, paths, lines, blank), found.entry)
     except (duckdb.OutOfMemoryException, duckdb.FatalException, duckdb.InterruptException):
         raise
-    except (duckdb.Error, UnicodeDecodeError) as error:
+    except (duckdb.Error, UnicodeDecodeError, RecursionError) as error:
         what = f"cannot be read as {found.format.name} ({type(error).__name__})"
         raise Refused(what, found.files[0].name, "deliver the file again, whole") from None
     finally:

@@ -77,8 +77,12 @@ def current_manifest(home: Home) -> dict[str, Any] | None:
 
 
 def is_current(run: Run) -> bool:
-    manifest = current_manifest(run.home)
-    return manifest is not None and manifest["state"] == state_fingerprint(run)
+    """Whether what is published is what would be published now, and all of it is still there."""
+    home, manifest = run.home, current_manifest(run.home)
+    if manifest is None or manifest["state"] != state_fingerprint(run):
+        return False
+    wanted = [home.current, home.reports / "index.html", *(home.reports / report["path"] for report in manifest["reports"])]
+    return all(path.is_file() for path in wanted)
 
 
 def marts(run: Run) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import duckdb
 
-from pipelines.errors import Busy
+from pipelines.errors import Busy, Refused
 from pipelines.home import Home
 
 MEMORY_LIMIT = "900MB"
@@ -82,8 +82,12 @@ def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
 @contextmanager
 def only_run(home: Home) -> Iterator[None]:
     """Hold the home; a second run raises `Busy`. The kernel frees the lock when the holder dies."""
-    home.data.mkdir(parents=True, exist_ok=True)
-    with open(home.lock, "a+", encoding="utf-8") as handle:
+    try:
+        home.data.mkdir(parents=True, exist_ok=True)
+        lock = open(home.lock, "a+", encoding="utf-8")  # noqa: SIM115
+    except OSError as error:
+        raise Refused(f"cannot be written ({error.strerror})", str(home.data), "run as the user who owns the home") from None
+    with lock as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 import subprocess
 import sys
@@ -79,7 +80,19 @@ def half_json(home: Home) -> None:
     path.write_text(path.read_text()[:-200])
 
 
+def odd_name(home: Home) -> None:
+    os.close(os.open(os.fsencode(home.landing / "gateway" / "bedrock-proxy") + b"/bad\xffname.csv", os.O_CREAT | os.O_WRONLY))
+
+
+def deep_json(home: Home) -> None:
+    folder = home.landing / "billing" / "openai" / "deep"
+    folder.mkdir()
+    (folder / "page-1.json").write_text("[" * 200_000)
+
+
 REFUSED = [
+    (odd_name, r"bad.*name\.csv.*rename"),
+    (deep_json, r"openai"),
     (truncated, r"litellm-2026-09-05.*gzip"),
     (unknown_folder, r"mystery.*sources\.yaml"),
     (wrong_header, r"bedrock-proxy.*tokens_in"),
@@ -165,6 +178,11 @@ def test_a_bill_in_another_currency_waits_for_a_rate(home: Home) -> None:
     with duckdb.connect(str(home.current), read_only=True) as con:
         assert con.execute("select distinct billing_currency from charges where provider = 'google' and origin = 'bill'").fetchall() == [("EUR",)]
         assert con.execute("select distinct currency from statement_lines").fetchall() == [("USD",)]
+
+
+def test_a_slip_of_the_year_is_wrong_usage(home: Home) -> None:
+    ended = apportion(home, "nightly", "--through", "2199-01-15")
+    assert ended.returncode == 2 and "future" in ended.stderr and not home.current.exists()
 
 
 def test_a_folder_without_policy_says_how_to_make_one(tmp_path: Path) -> None:

@@ -107,6 +107,17 @@ def test_a_second_night_with_nothing_new_touches_nothing(company_copy: Home) -> 
     assert not outcome.changed and _bytes(company_copy) == before
 
 
+def test_a_draft_that_was_removed_comes_back(company_copy: Home) -> None:
+    import shutil
+
+    before = {path: digest for path, (digest, _) in _bytes(company_copy).items()}
+    shutil.rmtree(company_copy.reports / "2026-10" / "draft")
+    (company_copy.reports / "index.html").unlink()
+    assert jobs.nightly(company_copy, DAY_2, quiet).changed
+    after = {path: digest for path, (digest, _) in _bytes(company_copy).items()}
+    assert {path: after[path] for path in before if "/reports/" in path} == {path: before[path] for path in before if "/reports/" in path}
+
+
 def test_published_bytes_do_not_depend_on_what_was_kept(company_copy: Home) -> None:
     """Without warehouse and lake, the same landing, policy and books give the same published content."""
     import shutil
