@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from decimal import Decimal, InvalidOperation
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -23,10 +24,10 @@ from pipelines.errors import Refused
 
 COLUMNS = ("charge_id", "rule_id", "stage", "target", "weight", "weight_total", "fallback_level", "cost")
 PLACES = 12  # decimals that DECIMAL(38,12) holds
-LARGEST = Decimal(10) ** 25
+LARGEST = Decimal(10) ** 18  # so that the sum of as many charges as fit on a disk fits too
 DIGITS = 1000  # before or after the point: more is a mistake, and slow
 WIDEST = 1_000_000  # characters of one field
-BATCH = 10_000  # rows read at a time
+BATCH = 300  # rows read at a time; few, so that the garbage collector has no lists to look through
 
 Value = TypeVar("Value")
 
@@ -260,8 +261,8 @@ def _filled(text: str | None) -> str:
 
 def _cost(text: str | None) -> str:
     cost = _number(text, "cost")
-    if cost != round(cost, PLACES) or abs(cost) >= LARGEST:
-        raise Refused("cost has more digits than twelve decimals, or more than 25 before them", fix="round it")
+    if abs(cost) >= LARGEST or (Fraction(cost) * 10**PLACES).denominator != 1:
+        raise Refused("cost has more digits than twelve decimals, or more than 18 before them", fix="round it")
     return f"{cost:f}"
 
 

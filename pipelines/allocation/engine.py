@@ -17,8 +17,9 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
+from decimal import Context, Decimal
 from fractions import Fraction
+from functools import reduce
 from typing import Any, NamedTuple
 
 import duckdb
@@ -40,8 +41,10 @@ from pipelines.errors import Refused
 CHUNK = 400_000  # amounts that one splitting statement makes, so that memory stays bounded
 SAFE = 1e37  # products below this fit HUGEINT (1.7e38) whatever the rounding of the estimate
 SHOWN = Decimal(10) ** 25  # quantities from here on may not fit DECIMAL(38,12) when summed
+UNFIT = (duckdb.DataError, duckdb.ProgrammingError)  # what a condition raises that does not fit its columns
 PLACES = 12  # decimals of every amount and quantity
 PICO = 10**PLACES  # units of one
+EXACT = Context(prec=60)  # for sums of quantities, which may have 38 digits
 
 
 def run(
@@ -110,7 +113,7 @@ def _plain(decimal: str) -> str:
 
 def _fits(number: Decimal) -> bool:
     """Whether DECIMAL(38,12) holds it as it is."""
-    return number < SHOWN and number == round(number, PLACES)
+    return number < SHOWN and (Fraction(number) * PICO).denominator == 1
 
 
 def _cut(amount: str) -> str:
@@ -175,7 +178,7 @@ def _merged(pieces: list[tuple[_Weight, Fraction]], notes: dict[str, list[str]])
         first = group[0][0]
         merged.append(
             first._replace(
-                quantity=None if None in quantities else sum(quantities, Decimal(0)),
+                quantity=None if None in quantities else reduce(EXACT.add, quantities),
                 w=w,
                 exact=all(weight.exact for weight, _ in group),
                 note="; ".join(notes.get(first.target, [])) or None,
@@ -198,7 +201,7 @@ class _Run:
         self.con, self.policy, self.measures, self.period = con, policy, list(measures), period
         self.find_driver, self.known_targets = driver, known_targets
         self.dims = [_quoted(d) for d in dims]
-        self.amounts = [f"m{i}" for i in range(len(self.measures))]
+        self.amounts = [f"_m{i}" for i in range(len(self.measures))]
         self.rules = [rule for rule in policy.rules if rule.overlaps(*period)]
         self.drivers: dict[str, _Driver] = {}
         self.columns: frozenset[str] = frozenset()
@@ -229,7 +232,7 @@ class _Run:
             for step in rule.steps:
                 names = {name.lower() for name in (*step.by, *([step.name] if step.kind == "owner" else []))}
                 self.require(names, f"rule {rule.id}", step.line)
-        units = ", ".join(f"{_units(f'{_quoted(m)}::decimal(38, 12)')} as m{i}" for i, m in enumerate(self.measures))
+        units = ", ".join(f"{_units(f'{_quoted(m)}::decimal(38, 12)')} as {self.amounts[i]}" for i, m in enumerate(self.measures))
         cases = " ".join(f"when {pool.predicate.sql} then $pool_{i}" for i, pool in enumerate(self.policy.pools))
         names = {f"pool_{i}": pool.name for i, pool in enumerate(self.policy.pools)}
         try:
@@ -238,7 +241,7 @@ class _Run:
                 f" case {cases} end as _pool, {units}, * from {portions}",
                 names,
             )
-        except (duckdb.ConversionException, duckdb.BinderException):
+        except UNFIT:
             self.blame_pool(portions)
             raise
         twice = con.execute(
@@ -281,7 +284,7 @@ class _Run:
         for pool in self.policy.pools:
             try:
                 self.con.execute(f"select count(*) from {portions} where {pool.predicate.sql}").fetchall()
-            except (duckdb.ConversionException, duckdb.BinderException):
+            except UNFIT:
                 what = f"pool {pool.name} compares a column with a value of another type"
                 raise Refused(what, self.policy.where(pool.line), "compare text with text in quotes") from None
 
@@ -406,7 +409,7 @@ class _Run:
         """What `sql` gives, which has the rule's condition in it; refused when the condition does not fit the columns."""
         try:
             return self.con.execute(sql, values).fetchall()
-        except (duckdb.ConversionException, duckdb.BinderException):
+        except UNFIT:
             if rule.eligible is None:
                 raise
             what = f"rule {rule.id}: eligible compares a column with a value of another type"
@@ -480,7 +483,7 @@ class _Run:
         self.con.execute(
             f"""
             create or replace temp table alloc_driver_held as
-            select p.usage_date{columns}, w.target, {_money("sum(f.m0)")} as weight
+            select p.usage_date{columns}, w.target, {_money("sum(f._m0)")} as weight
             from alloc_final f join alloc_weights w on w.pot = f.pot and w.ord = f.ord join alloc_portions p on p._pid = f._pid
             where w.target <> $unallocated
             group by all
@@ -800,7 +803,7 @@ class _Run:
             f"""
             select pot, sum(amount // {PICO}), sum(amount % {PICO})
             from (
-                select s.pot, {_cut("i.m0")} as amount
+                select s.pot, {_cut("i._m0")} as amount
                 from alloc_split s join alloc_items i on i._pid = s._pid and i.pool = s.pool
                 where s.pot between ? and ?
             )

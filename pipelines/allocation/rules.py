@@ -24,6 +24,7 @@ ALLOCATED = "@allocated"
 UNALLOCATED = "unallocated"
 FOREVER = (date.min, date.max)
 BASIS_POINTS = 10000
+LONGEST = 20_000  # characters of a condition or a SELECT
 
 
 # What the engine runs ------------------------------------------------------------------------------------------------
@@ -549,14 +550,9 @@ _ALLOWED = (
 
 def predicate(text: str) -> Predicate:
     """`text` parsed and written anew with quoted names; ValueError says what is not allowed."""
-    try:
-        found = sqlglot.parse(text, dialect="duckdb")
-    except sqlglot.errors.SqlglotError:
-        raise ValueError("is not a condition") from None
-    if len(found) != 1 or found[0] is None:
-        raise ValueError("is not one condition")
+    found = _parsed(text, "condition")
     columns = set()
-    for node in found[0].walk():
+    for node in found.walk():
         if type(node) not in _ALLOWED:
             raise ValueError(f"{type(node).__name__.lower()} is not allowed in a condition")
         if isinstance(node, exp.In) and (set(k for k, v in node.args.items() if v) - {"this", "expressions"}):
@@ -565,28 +561,38 @@ def predicate(text: str) -> Predicate:
             if node.table or not isinstance(node.this, exp.Identifier):
                 raise ValueError("name columns without a table")
             columns.add(node.name.lower())
-    whole = found[0].unnest()
+    whole = found.unnest()
     if not isinstance(whole, exp.Boolean | exp.Connector | exp.Not | exp.Predicate | exp.Column):
         raise ValueError("is not a condition")
-    return Predicate(found[0].sql(dialect="duckdb", identify=True, comments=False), frozenset(columns))
+    return Predicate(found.sql(dialect="duckdb", identify=True, comments=False), frozenset(columns))
 
 
 def select(text: str) -> str:
     """`text`, one SELECT over tables by name, written anew; ValueError otherwise."""
-    try:
-        found = sqlglot.parse(text, dialect="duckdb")
-    except sqlglot.errors.SqlglotError:
-        raise ValueError("is not SQL") from None
-    if len(found) != 1 or not isinstance(found[0], exp.Query):
+    found = _parsed(text, "SELECT")
+    if not isinstance(found, exp.Query):
         raise ValueError("is not one SELECT")
-    for table in found[0].find_all(exp.Table):
+    for table in found.find_all(exp.Table):
         if (
             not isinstance(table.this, exp.Identifier)
             or table.db
             or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", table.name)
         ):
             raise ValueError("reads something that is not a table's name")
-    return found[0].sql(dialect="duckdb", comments=False)
+    return found.sql(dialect="duckdb", comments=False)
+
+
+def _parsed(text: str, what: str) -> exp.Expression:
+    """`text` as one expression; ValueError if it is none, more, or so long or deep that it was not written by hand."""
+    if len(text) > LONGEST:
+        raise ValueError(f"is longer than {LONGEST} characters")
+    try:
+        found = sqlglot.parse(text, dialect="duckdb")
+    except (sqlglot.errors.SqlglotError, RecursionError):
+        raise ValueError(f"is not a {what}") from None
+    if len(found) != 1 or found[0] is None:
+        raise ValueError(f"is not one {what}")
+    return found[0]
 
 
 # In plain language ---------------------------------------------------------------------------------------------------

@@ -73,7 +73,6 @@ def test_mutual_services_reach_the_fixed_point(table: list[list[int]]) -> None:
         row[3] += 1
         flows[names[i]] = {key: Fraction(w, sum(row)) for key, w in zip([*names, "x", "y"], row, strict=True) if w}
     ends = kernel.reciprocal(flows)
-    assert ends is not None
     for center, sent in flows.items():
         assert sum(ends[center].values()) == 1
         for owner in ("x", "y"):
@@ -81,9 +80,22 @@ def test_mutual_services_reach_the_fixed_point(table: list[list[int]]) -> None:
             assert ends[center].get(owner, 0) == sent.get(owner, 0) + passed
 
 
-def test_centers_without_a_way_out_have_no_solution() -> None:
+def test_centers_without_a_way_out_are_found() -> None:
+    one, half = Fraction(1), Fraction(1, 2)
+    assert kernel.without_exit({"a": {"b": one}, "b": {"a": one}, "c": {"a": half, "x": half}}) == {"a", "b"}
+    assert kernel.without_exit({"a": {"b": one}, "b": {"c": one}, "c": {"x": one}}) == set()
     with pytest.raises(ValueError, match="no way out"):
-        kernel.reciprocal({"a": {"b": Fraction(1)}, "b": {"a": Fraction(1)}})
+        kernel.reciprocal({"a": {"b": one}, "b": {"a": one}})
+
+
+@quick
+@given(weights, weights, st.integers(0, 7))
+def test_a_cap_moves_what_is_over_and_nothing_else(given: list[int], limits: list[int], exempt: int) -> None:
+    shares = {i: Fraction(w, sum(given)) for i, w in enumerate(given)}
+    most = {i: Fraction(w, sum(limits)) for i, w in enumerate(limits)}
+    kept, over = kernel.capped(shares, most, exempt)
+    assert sum(kept.values()) + over == 1 and over >= 0
+    assert all(kept[i] == (shares[i] if i == exempt else min(shares[i], most.get(i, Fraction(0)))) for i in shares)
 
 
 POLICY = """
@@ -136,8 +148,4 @@ def _money(pico: int) -> str:
 
 
 def _pico(money: Decimal) -> int:
-    return (
-        int(f"{money:.12f}".replace(".", ""))
-        if len(money.as_tuple().digits) <= 28
-        else int(str(money).replace(".", ""))
-    )
+    return int(f"{money:f}".replace(".", ""))
