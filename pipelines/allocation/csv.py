@@ -38,7 +38,8 @@ def allocate(rules_file: Path, charges: Path, drivers: Path | None = None, out: 
     Each calendar month of the charges is a period of its own. Raises `Refused` before anything is written; `out` is
     replaced as a whole.
     """
-    with _scratch(out) as folder, warehouse.memory() as con:
+    with _scratch(out) as scratch, warehouse.memory() as con:
+        folder = Path(scratch)
         names = _drivers(con, drivers) if drivers else {}
         policy = rules.load(rules_file, drivers=names)
         months = _charges(con, charges)
@@ -56,34 +57,30 @@ def allocate(rules_file: Path, charges: Path, drivers: Path | None = None, out: 
 
 def _scratch(out: Path | None) -> tempfile.TemporaryDirectory[str]:
     """A folder beside `out`, so that the finished file only has to be renamed."""
-    beside = None if out is None or _is_device(out) else out.parent
+    if out is not None and out.is_dir():
+        raise Refused("is a folder", str(out), "name a file")
+    beside = out.parent if out is not None and not _is_stream(out) else None
     try:
-        return _Folder(prefix=".apportion-", dir=beside)
+        return tempfile.TemporaryDirectory(prefix=".apportion-", dir=beside)
     except OSError as error:
         raise Refused("cannot be written", str(out), error.strerror or "check the path") from None
 
 
-class _Folder(tempfile.TemporaryDirectory):
-    def __enter__(self) -> Path:
-        return Path(super().__enter__())
-
-
-def _is_device(out: Path) -> bool:
-    return out.exists() and not out.is_file() and not out.is_dir()
+def _is_stream(out: Path | None) -> bool:
+    """Standard output, or something like /dev/stdout: written to, not replaced."""
+    return out is None or (out.exists() and not out.is_file())
 
 
 def _hand_over(written: Path, out: Path | None) -> None:
-    if out is not None and not _is_device(out):
-        if out.is_dir():
-            raise Refused("is a folder", str(out), "name a file")
+    if out is not None and not _is_stream(out):
         warehouse.replace_durably(written, out)
         return
     with open(written, encoding="utf-8", newline="") as file:
         if out is None:
             shutil.copyfileobj(file, sys.stdout)
-            return
-        with open(out, "w", encoding="utf-8", newline="") as device:
-            shutil.copyfileobj(file, device)
+        else:
+            with open(out, "w", encoding="utf-8", newline="") as stream:
+                shutil.copyfileobj(file, stream)
 
 
 def _literal(text: str) -> str:

@@ -234,12 +234,12 @@ class _Run:
                 self.require(names, f"rule {rule.id}", step.line)
         units = ", ".join(f"{_units(f'{_quoted(m)}::decimal(38, 12)')} as {self.amounts[i]}" for i, m in enumerate(self.measures))
         cases = " ".join(f"when {pool.predicate.sql} then $pool_{i}" for i, pool in enumerate(self.policy.pools))
-        names = {f"pool_{i}": pool.name for i, pool in enumerate(self.policy.pools)}
+        pools = {f"pool_{i}": pool.name for i, pool in enumerate(self.policy.pools)}
         try:
             con.execute(
                 f"create or replace temp table alloc_portions as select row_number() over (order by charge_id, portion) as _pid,"
                 f" case {cases} end as _pool, {units}, * from {portions}",
-                names,
+                pools,
             )
         except UNFIT:
             self.blame_pool(portions)
@@ -495,41 +495,29 @@ class _Run:
     # Pots and their weights ---------------------------------------------------------------------------------------
 
     def resolve(self, stage: int, no: int, rule: Rule) -> None:
-        """Find each item of one rule its pot, part by part; a part without any owner leaves its share to the others."""
+        """Find each item of one rule its pot, part by part; a part without any owner leaves its share to the others.
+
+        One part always finds an owner: a rule that can end without one is refused at load.
+        """
         con = self.con
         con.execute("create or replace temp table alloc_found(_pid bigint, pot bigint, part int, share int)")
-        failed: list[str] = []
         for number, part in enumerate(rule.parts):
             con.execute("create or replace temp table alloc_open as select _pid from alloc_work where no = ?", [no])
-            failed += self.resolve_part(stage, rule, number, part)
-        con.execute(
-            """
-            create or replace temp table alloc_open as
-            select _pid from alloc_work where no = $no and _pid not in (select _pid from alloc_found)
-            """,
-            {"no": no},
-        )
-        if con.execute("select count(*) from alloc_open").fetchall()[0][0]:
-            level = max(len(part.chain) for part in rule.parts)
-            pot = self.new_pot(
-                rule, stage, "", None, level, "; ".join(dict.fromkeys(failed)) or "nobody is left to pay"
-            )
-            self.add_weights([_Weight(pot, UNALLOCATED, self.no_dims, None, 1, False)])
-            con.execute("insert into alloc_found select _pid, ?, 0, 1 from alloc_open", [pot])
+            self.resolve_part(stage, rule, number, part)
         con.execute(
             """
             insert into alloc_split
             select
                 _pid, $pool, pot, (sum(share) over pid - share)::int, (sum(share) over pid)::int, (sum(share) over whole)::int,
-                case when $parts > 1 and sum(share) over whole between 2 and 9999 then $note end
+                case when sum(share) over whole < $all then $note end
             from alloc_found
             window pid as (partition by _pid order by part rows unbounded preceding), whole as (partition by _pid)
             """,
-            {"pool": rule.pool, "parts": len(rule.parts), "note": "a part had no weights: the others took its share"},
+            {"pool": rule.pool, "all": BASIS_POINTS, "note": "a part had no weights: the others took its share"},
         )
 
-    def resolve_part(self, stage: int, rule: Rule, number: int, part: Part) -> list[str]:
-        """Try the steps of one part in order; returns why steps failed, for whatever is still open."""
+    def resolve_part(self, stage: int, rule: Rule, number: int, part: Part) -> None:
+        """Try the steps of one part in order, each for what is still open."""
         failed: list[str] = []
         for level, step in enumerate(part.chain):
             reason = "; ".join(failed) or None
@@ -545,8 +533,7 @@ class _Run:
             self.con.execute("insert into alloc_found select _pid, pot, ?, ? from alloc_hits", [number, part.share])
             self.con.execute("delete from alloc_open where _pid in (select _pid from alloc_hits)")
             if not self.con.execute("select count(*) from alloc_open").fetchall()[0][0]:
-                break
-        return failed
+                return
 
     def closed(self, rule: Rule) -> list[str]:
         return sorted(self.policy.closed(rule.pool))

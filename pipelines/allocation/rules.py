@@ -313,7 +313,7 @@ class _Compiler:
             self.check_chains(policy)
             self.check_cycles(policy)
         if self.reasons:
-            raise PolicyRefused(self.reasons)
+            raise PolicyRefused(sorted(self.reasons, key=lambda reason: int(reason.where.rpartition(":")[2])))
         return policy
 
     def predicate(self, loc: tuple[Any, ...], text: str) -> Predicate:

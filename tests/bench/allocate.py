@@ -1,67 +1,109 @@
-"""How fast the allocation engine splits, as a ratio against a bare DuckDB join of the same size in the same run.
+"""How fast the allocation engine splits, as a ratio against a bare DuckDB query that multiplies by shares in floating point.
 
-    python -m tests.bench.allocate                # 20,000 charges over 100 targets each: two million rows
-    python -m tests.bench.allocate --charges 5000 # a quarter: cost is linear in rows
+    python -m tests.bench.allocate --rows 2000000
 
-Prints rows, CPU seconds of the engine and of the bare query, the ratio, and peak memory.
+Each case runs in a process of its own. Prints CPU seconds (user and system) of `engine.run`, of the bare query, the ratio, and
+peak memory. `twice` is the first case with twice the rows: its ratio to the first says whether cost is linear.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import resource
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
+import duckdb
+
 from pipelines import warehouse
 from pipelines.allocation import engine, rules
 
+TARGETS = 100
 POLICY = """
 version: 1
 pools: {rest: "true"}
-rules: [{id: r, pool: rest, by: [pot], method: proportional, driver: d, fallback: [{to: unallocated}]}]
+rules: [{id: share, pool: rest, by: [pot], method: proportional, driver: weights, fallback: [{to: unallocated}]}]
 """
-POTS, TARGETS = 200, 100
+CASES = {  # charges for each pot, measures, how many times the rows
+    "large pots": (200, 1, 1),
+    "small pots": (1, 1, 1),
+    "six costs": (200, 6, 1),
+    "twice": (200, 1, 2),
+}
+
+
+def fill(con: duckdb.DuckDBPyConnection, charges: int, pots: int, measures: int) -> list[str]:
+    names = [f"cost_{i}" for i in range(measures)]
+    costs = ", ".join(f"((i * 7919 + {k}) % 1000003 * 0.0123)::decimal(38, 12) as {name}" for k, name in enumerate(names))
+    con.execute(
+        f"create table portions as select 'c' || i as charge_id, 'whole' as portion, date '2026-10-01' + (i % 31)::int as usage_date,"
+        f" 'p' || i % {pots} as pot, {costs} from range({charges}) t(i)"
+    )
+    con.execute(
+        f"create table weights as select 'p' || p as pot, 't' || t as target, ((p * 31 + t * 17) % 997 + 1.5)::decimal(38, 3) as weight"
+        f" from range({pots}) a(p), range({TARGETS}) b(t)"
+    )
+    return names
 
 
 def cpu(work: Callable[[], object]) -> float:
-    """CPU seconds, user and system, of this process while `work` runs."""
     before = resource.getrusage(resource.RUSAGE_SELF)
     work()
     after = resource.getrusage(resource.RUSAGE_SELF)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--charges", type=int, default=20_000)
-    charges = parser.parse_args().charges
+def measure(case: str, rows: int) -> dict[str, float]:
+    per_pot, measures, times = CASES[case]
+    charges = rows * times // TARGETS
     con = warehouse.memory()
-    con.execute(
-        "create table portions as select 'c' || i as charge_id, 'whole' as portion, date '2026-10-01' + (i % 30)::integer as usage_date,"
-        " 'p' || (i % $pots) as pot, ((i * 7919) % 1000003)::decimal(38, 12) as cost from range($charges) t(i)",
-        {"pots": POTS, "charges": charges},
-    )
-    con.execute(
-        "create table d as select 'p' || (i // $targets) as pot, 't' || (i % $targets) as target, (1 + (i * 31) % 977)::hugeint as weight"
-        " from range($pots * $targets) t(i)",
-        {"pots": POTS, "targets": TARGETS},
-    )
+    names = fill(con, charges, max(1, charges // per_pot), measures)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "allocation.yaml")
-        path.write_text(POLICY)
+        path = Path(folder) / "allocation.yaml"
+        path.write_text(POLICY, encoding="utf-8")
         policy = rules.load(path)
-    period = (date(2026, 10, 1), date(2026, 11, 1))
-    bare = cpu(lambda: con.execute("create temp table bare as select charge_id, target, cost * 0.01 as cost from portions join d using (pot)"))
-    split = cpu(
-        lambda: engine.run(con, policy, portions="portions", measures=["cost"], period=period, driver=lambda name: name)
+    shares = ", ".join(f"sum(p.{name}::double * w.weight::double / t.total)" for name in names)
+    bare = cpu(
+        lambda: con.execute(
+            f"""
+            create temp table bare as
+            with totals as (select pot, sum(weight)::double as total from weights group by pot)
+            select p.charge_id, w.target, {shares}
+            from portions p join weights w on w.pot = p.pot join totals t on t.pot = p.pot
+            group by all
+            """
+        )
     )
-    rows, given = con.execute("select count(*), sum(cost) from allocations").fetchall()[0]
-    assert [(given,)] == con.execute("select sum(cost) from portions").fetchall()
+    con.execute("drop table bare")
+    period = (date(2026, 10, 1), date(2026, 11, 1))
+    split = cpu(
+        lambda: engine.run(con, policy, portions="portions", measures=names, period=period, driver=lambda name: name)
+    )
+    made = con.execute("select count(*) from allocations").fetchall()[0][0]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{rows:,} rows  engine {split:.2f} CPU s  bare join {bare:.2f} CPU s  ratio {split / bare:.1f}  peak {peak:.0f} MB")
+    return {"rows": made, "cpu": split, "bare": bare, "peak": peak}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=2_000_000)
+    parser.add_argument("--case", choices=CASES, help="one case, in this process, as JSON")
+    given = parser.parse_args()
+    if given.case:
+        print(json.dumps(measure(given.case, given.rows)))
+        return
+    for case in CASES:
+        command = [sys.executable, "-m", "tests.bench.allocate", "--rows", str(given.rows), "--case", case]
+        told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        print(
+            f"{case:12} {told['rows']:>9,.0f} rows  {told['cpu']:6.2f} s CPU  bare {told['bare']:5.2f} s"
+            f"  ratio {told['cpu'] / told['bare']:5.1f}  peak {told['peak']:5,.0f} MB"
+        )
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from pipelines.allocation import engine, rules
 
 PERIOD = (date(2026, 10, 1), date(2026, 11, 1))
 PICO = Decimal(10) ** -12
-SEEDS = range(6)
+SEEDS = range(4)
 
 POLICY = """\
 version: 1
@@ -118,10 +118,6 @@ def per_charge(rows: Counter[tuple[Any, ...]]) -> dict[tuple[str, str], list[Dec
     return {key: amounts for key, amounts in sums.items() if any(amounts)}
 
 
-def without_zeros(rows: Counter[tuple[Any, ...]]) -> Counter[tuple[Any, ...]]:
-    return Counter({row: n for row, n in rows.items() if row[6] or row[7]})
-
-
 def shuffled(rng: random.Random, rows: Sequence[Any]) -> list[Any]:
     return rng.sample(rows, len(rows))
 
@@ -207,8 +203,8 @@ def test_splitting_a_rule_by_dates_changes_no_cost_by_day(seed: int, tmp_path: P
 
 
 def test_another_name_for_a_team_moves_only_units_between_equal_remainders(seed: int, tmp_path: Path) -> None:
-    """A name decides nothing but who of equal remainders comes first: for each charge, rule and part, less than one
-    pico-unit. Here the new name sorts last, so that it does decide.
+    """A name decides nothing but who of equal remainders comes first, which is one pico-unit for each charge, rule and part;
+    later weights that come from amounts follow it by as little. Here the new name sorts last, so that it does decide.
     """
     facts = Facts(seed)
     before = facts.run(tmp_path)

@@ -235,11 +235,9 @@ class Oracle:
         return rule
 
     def resolve(self, stage: int, charge: dict[str, Any], pool: str) -> list[Found]:
-        rule, found, all_reasons = self.rule(charge, pool), [], []
-        deepest = 0
+        rule, found = self.rule(charge, pool), []
         for label, share, steps, _ in self.chains(rule):
             reasons: list[str] = []
-            deepest = max(deepest, len(steps))
             for level, step in enumerate(steps):
                 quantities, why = self.weights(rule, step, charge)
                 if quantities:
@@ -256,12 +254,7 @@ class Oracle:
                     found.append(Found(label, share, level, kind, told, pot, shares, shown))
                     break
                 reasons.append(why)
-            else:
-                all_reasons += reasons
-        if not found:
-            why = "; ".join(dict.fromkeys(all_reasons)) or "nobody is left to pay"
-            nobody = ("unallocated", None)
-            found = [Found("", 1, deepest, None, [why], (), {nobody: Fraction(1)}, {nobody: None})]
+        assert found, "a rule that can end without an owner"
         return found
 
     def weights(
@@ -420,7 +413,7 @@ class Oracle:
     def settle(self, stage: int, i: int, pool: str, amounts: list[int], parts: list[Found]) -> None:
         charge, low, whole = self.case.charges[i], 0, sum(p.share for p in parts)
         rule = self.rule(charge, pool)
-        missing = len(self.chains(rule)) > 1 and 1 < whole < 10000
+        missing = parts[0].driver != "reciprocal" and whole < 10000
         for part in parts:
             cuts = [cut(a, low, low + part.share, whole) for a in amounts]
             low += part.share
@@ -549,6 +542,9 @@ def make_rule(
         only = {"direct": "owner_column", "proportional": "driver", "fixed": "weights", "to": "to"}[method]
         rule |= make_step(rng, owners, only)
     rule["fallback"] = [make_step(rng, owners) for _ in range(rng.choice([0, 0, 1, 2]))] + [{"to": rng.choice(owners)}]
+    certain = any("to" in part for part in rule.get("parts", []))
+    if certain and rng.random() < 0.5:
+        rule["fallback"] = rule["fallback"][:-1]
     for top in rule.get("parts", [rule]):
         steps = [top, *rule["fallback"]]
         if not any(key in step for step in steps for key in ("driver", "even", "weights")):
@@ -602,32 +598,28 @@ def text_weight(weight: Fraction, kind: str) -> str:
     return f"{digits[:-places]}.{digits[-places:]}" if places else digits
 
 
-def run_engine(case: Case, folder: Path) -> tuple[Counter[tuple[Any, ...]], Counter[tuple[Any, ...]]]:
+def run_engine(con: Any, case: Case, folder: Path) -> tuple[Counter[tuple[Any, ...]], Counter[tuple[Any, ...]]]:
     path = folder / "allocation.yaml"
     path.write_text(json.dumps(case.policy, indent=1), encoding="utf-8")
     policy = rules.load(path, drivers=set(case.drivers))
-    con = warehouse.memory()
-    try:
-        table(con, "portions", [{**c, "cost": money(c["cost"]), "list_cost": money(c["list_cost"]), "portion": "whole"} for c in case.charges],
-              {"usage_date": "date", "cost": "decimal(38, 12)", "list_cost": "decimal(38, 12)"})  # fmt: skip
-        for name, rows in case.drivers.items():
-            given = [{**row, "weight": text_weight(row["weight"], case.types[name])} for row in rows]
-            columns = {"target": "varchar", "usage_date": "date", "weight": case.types[name]}
-            table(con, name, given, columns if rows else {"target": "varchar", "weight": case.types[name]}, bool(rows))
-        engine.run(con, policy, portions="portions", measures=MEASURES, period=(START, END), driver=lambda name: name, dims=["project"])
-        return read(con, "allocations"), read(con, "allocation_steps")
-    finally:
-        con.close()
+    amounts = {"cost": "decimal(38, 12)", "list_cost": "decimal(38, 12)"}
+    charges = [{**c, **{m: money(c[m]) for m in MEASURES}, "portion": "whole"} for c in case.charges]
+    table(con, "portions", charges, {"usage_date": "date", **amounts})
+    for name, rows in case.drivers.items():
+        given = [{**row, "weight": text_weight(row["weight"], case.types[name])} for row in rows]
+        table(con, name, given, {"target": "varchar", "usage_date": "date", "weight": case.types[name]})
+    engine.run(con, policy, portions="portions", measures=MEASURES, period=(START, END), driver=lambda name: name, dims=["project"])
+    return read(con, "allocations"), read(con, "allocation_steps")
 
 
-def table(con: Any, name: str, rows: list[dict[str, Any]], types: dict[str, str], filled: bool = True) -> None:
-    if not filled:
-        con.execute(f"create table {name}({', '.join(f'{c} {t}' for c, t in types.items())})")
+def table(con: Any, name: str, rows: list[dict[str, Any]], types: dict[str, str]) -> None:
+    if not rows:
+        con.execute(f"create or replace table {name}(target varchar, weight {types['weight']})")
         return
     columns = {c: pa.array([None if r.get(c) is None else str(r[c]) for r in rows], pa.string()) for c in rows[0]}
     con.register("given", pa.table(columns))
     typed = ", ".join(f"{c}::{types.get(c, 'varchar')} as {c}" for c in columns)
-    con.execute(f"create table {name} as select {typed} from given")
+    con.execute(f"create or replace table {name} as select {typed} from given")
     con.unregister("given")
 
 
@@ -674,7 +666,7 @@ def check_quantities(case: Case, expected: Counter[tuple[Any, ...]], found: Coun
             assert total is not None and shown <= total, row
 
 
-def compare(seed: int, folder: Path) -> str:
+def compare(con: Any, seed: int, folder: Path) -> str:
     case = make(seed)
     oracle = Oracle(case)
     try:
@@ -683,7 +675,7 @@ def compare(seed: int, folder: Path) -> str:
     except Cyclic:
         cyclic = True
     try:
-        rows, steps = run_engine(case, folder)
+        rows, steps = run_engine(con, case, folder)
     except Refused as refused:
         if "each other" in str(refused) and (cyclic or oracle.declared_cycle()):
             return "refused"
@@ -700,5 +692,7 @@ def compare(seed: int, folder: Path) -> str:
 
 @pytest.mark.parametrize("first", range(FIRST, FIRST + CASES, BATCH))
 def test_the_engine_agrees_with_a_naive_allocation_in_fractions(first: int, tmp_path: Path) -> None:
-    told = Counter(compare(seed, tmp_path) for seed in range(first, min(first + BATCH, FIRST + CASES)))
+    with warehouse.memory() as con:
+        con.execute("set threads = 1")  # faster for so few rows
+        told = Counter(compare(con, seed, tmp_path) for seed in range(first, min(first + BATCH, FIRST + CASES)))
     assert told["agreed"] > told["refused"] or CASES < BATCH
