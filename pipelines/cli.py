@@ -73,13 +73,14 @@ def init(
     from pipelines import policy
     from pipelines.errors import Refused
     from pipelines.home import Home, asset
+    from pipelines.sources import KINDS
 
     where = Home.find(home)
     if where.policy.exists():
         raise Refused("has a data/policy/ already", str(where.root), "nothing was changed")
     written = policy.write_template(where.policy, first_period or f"{date.today():%Y-%m}")
     shutil.copytree(asset("data", "list_prices"), where.list_prices, dirs_exist_ok=True)
-    for kind in ("gateway", "billing", "gpu", "drivers", "fx"):
+    for kind in KINDS:
         (where.landing / kind).mkdir(parents=True, exist_ok=True)
     for path in written:
         print(path.relative_to(where.root))

@@ -15,7 +15,7 @@ from pipelines.books import Books, file_sha256
 from pipelines.checks import CheckResult, run_checks
 from pipelines.errors import Refused
 from pipelines.home import Home
-from pipelines.publish import current_manifest
+from pipelines.publish import current_manifest, require_manifest
 from pipelines.run import open_run
 
 SHOWN_POTS = 8
@@ -102,9 +102,7 @@ def _money(text: str | None) -> str:
 
 def check(home: Home) -> list[CheckResult]:
     """Every invariant over the warehouse, the books' chain, and that the published ledger is the warehouse's."""
-    manifest = current_manifest(home)
-    if manifest is None:
-        raise Refused("nothing is published yet", str(home.root), "run: apportion nightly")
+    manifest = require_manifest(home)
     with open_run(home, date.fromisoformat(manifest["through"]), lambda text: None) as run:
         if not run.con.execute("select count(*) from duckdb_tables() where table_name = 'ledger'").fetchall()[0][0]:
             raise Refused("the warehouse is empty", str(home.warehouse), "run: apportion nightly")
@@ -129,25 +127,22 @@ def _result(name: str, description: str, problems: list[str]) -> CheckResult:
 
 def verify(home: Home) -> tuple[int, list[str]]:
     """How many files were compared with their recorded checksum, and one line for each that differs."""
-    problems = Books(home).problems()
-    counted = sum(len(entry.files) + 1 for entry in Books(home).entries)
+    books = Books(home)
     manifests = sorted(home.published.glob("apportion-*.manifest.json"))
     if not manifests:
         raise Refused("nothing is published yet", str(home.root), "run: apportion nightly")
+    recorded: set[tuple[Path, str]] = set()  # versions share files of the lake, and issued statements stand in two manifests
     for path in manifests:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        wanted = [(home.published / manifest["database"]["path"], manifest["database"]["sha256"])]
-        wanted += [(home.lake / entry["path"], entry["sha256"]) for entry in manifest["lake"]]
+        recorded.add((home.published / manifest["database"]["path"], manifest["database"]["sha256"]))
+        recorded |= {(home.lake / entry["path"], entry["sha256"]) for entry in manifest["lake"]}
         if path == home.published / Path(home.current.resolve().name).with_suffix(".manifest.json"):
-            wanted += [(home.reports / entry["path"], entry["sha256"]) for entry in manifest["reports"] if "/draft/" not in entry["path"]]
-        for file, sha256 in wanted:
-            counted += 1
-            problems += _differs(home, file, sha256)
-    for path in sorted(home.reports.glob("[0-9]*/*/manifest.json")):
-        for entry in json.loads(path.read_text(encoding="utf-8"))["files"]:
-            counted += 1
-            problems += _differs(home, home.reports / entry["href"], entry["sha256"])
-    return counted, sorted(set(problems))
+            recorded |= {(home.reports / entry["path"], entry["sha256"]) for entry in manifest["reports"] if "/draft/" not in entry["path"]}
+    for path in home.reports.glob("[0-9]*/*/manifest.json"):
+        files = json.loads(path.read_text(encoding="utf-8"))["files"]
+        recorded |= {(home.reports / entry["href"], entry["sha256"]) for entry in files}
+    problems = {*books.problems(), *(problem for file, sha256 in recorded for problem in _differs(home, file, sha256))}
+    return len(recorded) + sum(len(entry.files) + 1 for entry in books.entries), sorted(problems)
 
 
 def _differs(home: Home, file: Path, sha256: str) -> list[str]:

@@ -45,11 +45,9 @@ def nightly(home: Home, through: date, say: Say) -> Outcome:
 def close(home: Home, label: str, actor: str, say: Say) -> Outcome:
     """Freeze a period at the day of the last night, issue its statements, and publish again."""
     from pipelines.close import close_period
-    from pipelines.publish import current_manifest
+    from pipelines.publish import require_manifest
 
-    manifest = current_manifest(home.require_policy())
-    if manifest is None:
-        raise Refused("nothing is published yet", str(home.root), "run: apportion nightly")
+    manifest = require_manifest(home.require_policy())
     through = date.fromisoformat(manifest["through"])
     with open_run(home, through, say) as run:
         land(run)

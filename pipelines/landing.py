@@ -30,10 +30,9 @@ from pipelines.books import Arrivals
 from pipelines.content import Content, inspect, locate, open_content, without_bom
 from pipelines.errors import Refused
 from pipelines.home import Home
-from pipelines.sources import SHAPES, Delivery, Format, registry
+from pipelines.sources import KINDS, SHAPES, Delivery, Format, registry
 from pipelines.warehouse import sync, transaction, write_parquet
 
-KINDS = {"gateway": "gateways", "billing": "billing", "gpu": "gpu", "drivers": "drivers", "fx": "fx"}  # folder -> key of sources.yaml
 TEMPORARY = (".tmp", ".part", ".partial", ".crdownload", "~")
 # What sources.yaml says of a source after reading: a change of it does not mean that files are read again.
 NOT_READ = {"accounts", "serving", "activities", "scope", "legal_entity", "final_after_days", "serving_namespaces", "record",
@@ -211,10 +210,10 @@ def _walk(home: Home, problems: list[dict[str, Any]]) -> Iterator[File]:
             if name.startswith(".") or name.endswith(TEMPORARY):
                 continue
             relative = path.relative_to(home.landing)
-            if not str(relative).isprintable():  # nor are bytes that are no UTF-8
-                shown = str(relative).encode("ascii", "backslashreplace").decode()
+            shown = str(relative).encode("utf-8", "backslashreplace").decode()
+            if shown != str(relative):
                 file = File(shown.split("/")[0], "", path, shown, 0, 0)
-                problems.append(_problem("refused", str(Refused("the name is not printable UTF-8", shown, "rename it")), file))
+                problems.append(_problem("refused", str(Refused("the name is not UTF-8", shown, "rename it")), file))
                 continue
             if path.is_symlink():
                 file = File(relative.parts[0], "", path, str(relative), 0, 0)

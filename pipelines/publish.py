@@ -14,9 +14,10 @@ import duckdb
 from pipelines import models, policy, reports
 from pipelines.allocation import rules
 from pipelines.books import file_sha256
+from pipelines.errors import Refused
 from pipelines.home import Home
 from pipelines.run import Run, digest
-from pipelines.warehouse import replace_durably, sync, write_text
+from pipelines.warehouse import literal, replace_durably, sync, write_text
 
 KEEP_VERSIONS = 3
 STORAGE = "v1.2.0"  # so that DuckDB 1.x clients can open the file
@@ -74,6 +75,14 @@ def current_manifest(home: Home) -> dict[str, Any] | None:
         return None
     path = home.published / Path(os.readlink(home.current)).with_suffix(".manifest.json").name
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def require_manifest(home: Home) -> dict[str, Any]:
+    """The manifest of the current version; `Refused` where nothing is published yet."""
+    manifest = current_manifest(home)
+    if manifest is None:
+        raise Refused("nothing is published yet", str(home.root), "run: apportion nightly")
+    return manifest
 
 
 def is_current(run: Run) -> bool:
@@ -137,12 +146,8 @@ def _views(run: Run) -> None:
     con = run.con
     days = con.execute("select lake_file from usage_days where lake_file is not null order by usage_date").fetchall()
     if days:
-        paths = ", ".join(_quoted(str(run.home.lake / row[0])) for row in days)
+        paths = ", ".join(literal(str(run.home.lake / row[0])) for row in days)
         con.execute(f"create view pub.usage_events as select * from read_parquet([{paths}])")
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _comment(run: Run) -> None:
@@ -157,11 +162,11 @@ def _comment(run: Run) -> None:
     for name, kind in relations:
         model = known.get(name)
         about = words["tables"].get(name) or (f"{model.description} Grain: {model.grain}." if model else "")
-        con.execute(f"comment on {kind} pub.{name} is {_quoted(about)}")
+        con.execute(f"comment on {kind} pub.{name} is {literal(about)}")
         columns = con.execute("select column_name from duckdb_columns() where database_name = 'pub' and table_name = ?", [name]).fetchall()
         for (column,) in columns:
             meaning = (model.columns.get(column) if model else None) or words["columns"].get(column, "")
-            con.execute(f'comment on column pub.{name}."{column}" is {_quoted(meaning)}')
+            con.execute(f'comment on column pub.{name}."{column}" is {literal(meaning)}')
 
 
 def _verify_copy(run: Run, part: Path) -> None:

@@ -100,6 +100,11 @@ def only_run(home: Home) -> Iterator[None]:
         yield
 
 
+def literal(text: str) -> str:
+    """`text` quoted, for the few statements that take no bound values."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 def write_parquet(con: duckdb.DuckDBPyConnection, select: str, path: Path, params: Mapping[str, Any] | None = None) -> Path:
     """`select` as one Parquet file at `path`: complete and on disk, or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from typing import Any
 from pipelines import allocate, normalize, policy, rate, reconcile
 from pipelines.errors import Refused
 from pipelines.home import Home
-from pipelines.publish import current_manifest
+from pipelines.publish import require_manifest
 from pipelines.run import Run, Say, open_run
 from pipelines.warehouse import only_run
 
@@ -28,9 +28,7 @@ def whatif(home: Home, label: str, folder: Path, say: Say) -> dict[str, Any]:
     `now` is what is booked for the period's usage, corrections included; amounts are exact, in the bills' currency.
     Refused: a folder that is no valid policy, a period that is not there.
     """
-    manifest = current_manifest(home.require_policy())
-    if manifest is None:
-        raise Refused("nothing is published yet", str(home.root), "run: apportion nightly")
+    manifest = require_manifest(home.require_policy())
     if not folder.is_dir():
         raise Refused("is not a folder", str(folder), "name a folder with all policy files, such as a changed copy of data/policy")
     policy.load(folder)

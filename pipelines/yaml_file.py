@@ -55,6 +55,8 @@ def read(path: Path, model: type[Model]) -> tuple[Any, Model]:
         mark = error.problem_mark or error.context_mark
         where = f"{path.name}:{mark.line + 1}" if mark else path.name
         raise PolicyRefused([Refused((error.problem or "not YAML").splitlines()[0], where, "correct the YAML")]) from None
+    except FileNotFoundError:
+        raise PolicyRefused([Refused("is missing", path.name, "add the file, or correct its path")]) from None
     except (OSError, UnicodeDecodeError, YAMLError) as error:
         raise PolicyRefused([Refused("cannot be read as YAML in UTF-8", path.name, type(error).__name__)]) from None
     if not isinstance(tree, dict):

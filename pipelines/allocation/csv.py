@@ -43,8 +43,8 @@ def allocate(rules_file: Path, charges: Path, drivers: Path | None = None, out: 
         names = _drivers(con, drivers) if drivers else {}
         policy = rules.load(rules_file, drivers=names)
         months = _charges(con, charges)
-        con.execute(f"set temp_directory = {_literal(f'{folder}/spill')}")
-        con.execute(f"set allowed_directories = [{_literal(f'{folder}/')}]")
+        con.execute(f"set temp_directory = {warehouse.literal(f'{folder}/spill')}")
+        con.execute(f"set allowed_directories = [{warehouse.literal(f'{folder}/')}]")
         con.execute("set enable_external_access = false")
         written = folder / "all.csv"
         written.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
@@ -83,10 +83,6 @@ def _hand_over(written: Path, out: Path | None) -> None:
                 shutil.copyfileobj(file, stream)
 
 
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
 def _month(
     con: duckdb.DuckDBPyConnection,
     policy: rules.AllocationPolicy,
@@ -105,7 +101,7 @@ def _month(
             select {", ".join(COLUMNS)}
             from allocations
             order by charge_id, stage, rule_id, part, target, cost
-        ) to {_literal(str(to))} (format csv, header false, use_tmp_file false)
+        ) to {warehouse.literal(str(to))} (format csv, header false, use_tmp_file false)
         """
     )
 

@@ -9,11 +9,10 @@ from itertools import pairwise
 from typing import Any
 
 from pipelines.errors import Refused
-from pipelines.policy.files import Accounts, Close, Company, Contracts, DatedId, RateCard, Sources, Teams
-from pipelines.sources import registry
+from pipelines.policy.files import Company, Contracts, DatedId, RateCard, Sources, Teams
+from pipelines.sources import KINDS, registry
 from pipelines.yaml_file import Dated, line_of
 
-KINDS = {"gateways": "gateway", "billing": "billing", "gpu": "gpu", "drivers": "drivers", "fx": "fx"}
 Loc = tuple[Any, ...]
 
 
@@ -33,8 +32,6 @@ class Checker:
         self.sources: Sources = files["sources"]
         self.contracts: Contracts = files["contracts"]
         self.rate_card: RateCard = files["rate_card"]
-        self.accounts: Accounts = files["accounts"]
-        self.close: Close = files["close"]
 
     def refuse(self, file: str, loc: Loc, what: str, fix: str) -> None:
         self.reasons.append(Refused(what, f"{file}.yaml:{line_of(self.trees.get(file), loc)}", fix))
@@ -61,6 +58,9 @@ class Checker:
         if name is not None and name not in names:
             self.refuse(file, loc, f"unknown {what} {name}", fix)
 
+    def known_pool(self, file: str, loc: Loc, name: str | None) -> None:
+        self.known(file, loc, name, self.pools, "serving pool", "add it to teams.yaml under serving_pools")
+
     def in_order(self, file: str, dated: list[tuple[Loc, Dated]]) -> list[tuple[Loc, date, date]]:
         """The spans by their first day; a span without a day is refused."""
         spans = []
@@ -71,20 +71,20 @@ class Checker:
             spans.append((loc, first, last))
         return sorted(spans, key=lambda s: s[1:])
 
-    def apart(self, file: str, dated: list[tuple[Loc, Dated]], what: str) -> None:
-        """No two of them hold on the same day."""
+    def apart(self, file: str, dated: list[tuple[Loc, Dated]], what: str) -> list[tuple[Loc, date, date]]:
+        """No two of them hold on the same day; returns their spans in order."""
         spans = self.in_order(file, dated)
         for (_, _, before), (loc, after, _) in pairwise(spans):
             if after < before:
                 self.refuse(file, loc, f"{what} overlap", "end one on the day the other starts")
+        return spans
 
     def always(self, file: str, dated: list[tuple[Loc, Dated]], what: str) -> None:
         """Exactly one of them holds on every day."""
-        self.apart(file, dated, what)
-        spans = self.in_order(file, dated)
-        gaps = [(loc, before, after) for (_, _, before), (loc, after, _) in pairwise(spans) if before < after]
-        for loc, before, after in gaps:
-            self.refuse(file, loc, f"{what}: nothing holds from {before} to {after}", "close the gap in the dates")
+        spans = self.apart(file, dated, what)
+        for (_, _, before), (loc, after, _) in pairwise(spans):
+            if before < after:
+                self.refuse(file, loc, f"{what}: nothing holds from {before} to {after}", "close the gap in the dates")
         if spans[0][1] != date.min:
             self.refuse(file, spans[0][0], f"{what}: nothing holds before {spans[0][1]}", "leave `from` out of the first")
         if max(s[2] for s in spans) != date.max:
@@ -139,14 +139,14 @@ class Checker:
 
     def check_sources(self) -> None:
         file = self.sources
-        for key, kind in KINDS.items():
+        for kind, key in KINDS.items():
             sources = getattr(file, key)
             self.unique("sources", key, sources, f"{key} sources")
             for i, source in enumerate(sources):
                 self.check_format((key, i, "format"), source.format, kind)
         for i, gateway in enumerate(file.gateways):
             for name, pool in gateway.serving.items():
-                self.known("sources", ("gateways", i, "serving", name), pool, self.pools, "serving pool", "add it to teams.yaml under serving_pools")  # fmt: skip
+                self.known_pool("sources", ("gateways", i, "serving", name), pool)
         records: dict[tuple[str, str], list[tuple[Loc, Dated]]] = defaultdict(list)
         for i, bill in enumerate(file.billing):
             loc = ("billing", i)
@@ -155,16 +155,15 @@ class Checker:
             if bill.format in ("openai_costs", "anthropic_costs") and bill.billing_account_id is None:
                 self.refuse("sources", loc, f"{bill.name}: its files name no account", "add billing_account_id")
             for j, rule in enumerate(bill.activities):
-                self.known("sources", (*loc, "activities", j, "serving_pool"), rule.serving_pool, self.pools, "serving pool", "add it to teams.yaml under serving_pools")  # fmt: skip
+                self.known_pool("sources", (*loc, "activities", j, "serving_pool"), rule.serving_pool)
         for (provider, account), dated in records.items():
             self.apart("sources", dated, f"two sources of record for {provider} {account}")
-        clusters: dict[str, list[str]] = defaultdict(list)
+        clusters: dict[str, str] = {}
         for i, gpu in enumerate(file.gpu):
-            if clusters[gpu.cluster]:
-                self.refuse("sources", ("gpu", i, "cluster"), f"two sources of record for cluster {gpu.cluster}", f"keep it or {clusters[gpu.cluster][0]}")  # fmt: skip
-            clusters[gpu.cluster].append(gpu.name)
+            if clusters.setdefault(gpu.cluster, gpu.name) != gpu.name:
+                self.refuse("sources", ("gpu", i, "cluster"), f"two sources of record for cluster {gpu.cluster}", f"keep it or {clusters[gpu.cluster]}")  # fmt: skip
             for namespace, pool in gpu.serving_namespaces.items():
-                self.known("sources", ("gpu", i, "serving_namespaces", namespace), pool, self.pools, "serving pool", "add it to teams.yaml under serving_pools")  # fmt: skip
+                self.known_pool("sources", ("gpu", i, "serving_namespaces", namespace), pool)
 
     def check_format(self, loc: Loc, name: str, kind: str) -> None:
         try:
@@ -193,7 +192,7 @@ class Checker:
         meters: dict[tuple[str, str], list[tuple[Loc, Dated]]] = defaultdict(list)
         for i, rate in enumerate(card.lines):
             pool = rate.covers.serving_pool
-            self.known("rate_card", ("lines", i, "covers", "serving_pool"), pool, self.pools, "serving pool", "add it to teams.yaml under serving_pools")  # fmt: skip
+            self.known_pool("rate_card", ("lines", i, "covers", "serving_pool"), pool)
             meters[pool, rate.meter].append((("lines", i, "meter"), rate))
         for (pool, meter), dated in meters.items():
             self.apart("rate_card", dated, f"rates for {meter} of {pool}")

@@ -139,6 +139,8 @@ SHAPES: dict[str, dict[str, str]] = {
     "fx": FX_RATE,
 }
 
+KINDS = {"gateway": "gateways", "billing": "billing", "gpu": "gpu", "drivers": "drivers", "fx": "fx"}  # folder -> key of sources.yaml
+
 METERS = (
     "input_uncached", "cache_read", "cache_write_5m", "cache_write_1h", "output", "reasoning",
     "audio_input", "audio_output", "images", "search_units", "queries", "requests",
