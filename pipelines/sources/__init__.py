@@ -109,15 +109,19 @@ GPU_USAGE = {
     "gpu_model": "VARCHAR",
     "slice_num": "INTEGER",
     "slice_den": "INTEGER",
-    "holder_kind": "VARCHAR",  # pod, job, none
+    "holder_kind": "VARCHAR",  # pod, job, none (nobody held it), server (a model server's own counters; holds no card)
     "holder_id": "VARCHAR",
     "account": "VARCHAR",  # who the scheduler says it is for: a Slurm account
     "namespace": "VARCHAR",
-    "capacity_type": "VARCHAR",
+    "capacity_type": "VARCHAR",  # on_demand, spot, reserved, owned; NULL where the source does not say
     "gpus": "INTEGER",
     "interval_start": "TIMESTAMP",  # UTC, half open
     "interval_end": "TIMESTAMP",
     "held_seconds": "BIGINT",  # of the interval, per GPU
+    "active_seconds": "BIGINT",  # of the held seconds, those in which the card worked; NULL where nobody measured
+    "input_tokens": "BIGINT",  # servers only: tokens of the interval, cached ones included
+    "cache_read_tokens": "BIGINT",
+    "output_tokens": "BIGINT",
     "state": "VARCHAR",
 }
 
