@@ -6,3 +6,8 @@ create or replace temp macro cut(units, low, high, total) as
     sign(units)::hugeint * (abs(units) * high // total - abs(units) * low // total);
 -- An id that depends on nothing but the words given, and tells NULL from ''.
 create or replace temp macro key_of(words) as md5(to_json(words)::varchar);
+-- A name without what spelling adds to it: NVIDIA A100-SXM4 and nvidia_a100_sxm4 are one.
+create or replace temp macro bare(name) as regexp_replace(lower(name), '[^a-z0-9]', '', 'g');
+-- Pico-units for a million tokens of this weight, where `cost` is for so many weighted tokens.
+create or replace temp macro per_million(cost, weight, weighted) as
+    pico(cost) * (weight * 1000000)::hugeint * 1000000 // nullif((weighted * 1000000)::decimal(38, 0)::hugeint, 0);

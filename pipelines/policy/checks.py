@@ -164,6 +164,8 @@ class Checker:
                 self.refuse("sources", ("gpu", i, "cluster"), f"two sources of record for cluster {gpu.cluster}", f"keep it or {clusters[gpu.cluster]}")  # fmt: skip
             for namespace, pool in gpu.serving_namespaces.items():
                 self.known_pool("sources", ("gpu", i, "serving_namespaces", namespace), pool)
+            for model, pool in gpu.serving.items():
+                self.known_pool("sources", ("gpu", i, "serving", model), pool)
 
     def check_format(self, loc: Loc, name: str, kind: str) -> None:
         try:

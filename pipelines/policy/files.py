@@ -42,6 +42,8 @@ Activity = Literal[ACTIVITIES]
 Meter = Literal["input_uncached", "cache_read", "cache_write_5m", "cache_write_1h", "output", "reasoning"]
 Price = Annotated[Exact, Field(ge=0, max_digits=18, decimal_places=12)]
 Percent = Annotated[Exact, Field(ge=0, le=100, max_digits=9, decimal_places=6)]
+HourRange = Annotated[str, Field(pattern=r"^([01]\d|2[0-3])-([01]\d|2[0-4])$")]
+CapacityType = Literal["on_demand", "spot", "reserved", "owned"]
 Weight = Annotated[Exact, Field(ge=0, max_digits=12, decimal_places=6)]
 
 
@@ -215,6 +217,8 @@ class ActivityRule(Strict):
     activity: Activity
     serving_pool: Id | None = None
     cluster: Id | None = None
+    gpu_model: Name | None = None
+    capacity_type: CapacityType | None = None
     service: Name | None = None
     sku_meter: Name | None = None
     resource_id: Name | None = None
@@ -242,6 +246,7 @@ class Billing(Source):
 class Gpu(Source):
     cluster: Id
     serving_namespaces: dict[Name, Id] = {}
+    serving: dict[Name, Id] = {}
     time_zone: Name | None = None
 
 
@@ -274,12 +279,17 @@ class PrivatePrice(Dated):
 
 
 class GpuCapacity(Dated):
-    """Cards that stand in a cluster. `rate` per card and hour makes their cost where no bill covers them."""
+    """Cards that stand in a cluster. `rate` per card and hour makes their cost where no bill covers them.
+
+    `rates_by_hour` names other rates for hours of the day in UTC: "20-06" is from 20:00 until 06:00.
+    """
 
     cluster: Id
     gpu_model: Name
+    capacity_type: CapacityType | None = None
     gpus: int = Field(gt=0, le=1_000_000)
     rate: Price | None = None
+    rates_by_hour: dict[HourRange, Price] = {}
     provider: Id | None = None
     legal_entity: Id | None = None
 
@@ -287,7 +297,26 @@ class GpuCapacity(Dated):
     def _declared(self) -> GpuCapacity:
         if self.rate is not None and (self.provider is None or self.legal_entity is None):
             raise ValueError("a rate needs the provider and the legal_entity that carries the cost")
+        if self.rates_by_hour and self.rate is None:
+            raise ValueError("rates_by_hour needs a rate for the other hours")
+        hours = [hour for span in self.rates_by_hour for hour in _hours(span)]
+        if len(hours) > len(set(hours)):
+            raise ValueError("two of rates_by_hour name the same hour")
         return self
+
+    @property
+    def hourly_rates(self) -> list[Decimal]:
+        """The rate of each hour of the day, UTC; nothing without a rate."""
+        if self.rate is None:
+            return []
+        named = {hour: rate for span, rate in self.rates_by_hour.items() for hour in _hours(span)}
+        return [named.get(hour, self.rate) for hour in range(24)]
+
+
+def _hours(span: str) -> list[int]:
+    """The hours of "20-06", across midnight where the end is not after the start."""
+    start, end = (int(part) for part in span.split("-"))
+    return [hour % 24 for hour in range(start, end if end > start else end + 24)]
 
 
 class Contracts(File):

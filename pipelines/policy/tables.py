@@ -33,12 +33,14 @@ COLUMNS = {
     " record_from date, record_to date",
     "billing_scope": "source varchar, column_name varchar, value varchar",
     "activities": "source varchar, ord integer, activity varchar, serving_pool varchar, cluster varchar, service varchar,"
-    " sku_meter varchar, resource_id varchar, charge_description varchar, sub_account_id varchar",
+    " gpu_model varchar, capacity_type varchar, sku_meter varchar, resource_id varchar, charge_description varchar, sub_account_id varchar",
     "serving_namespaces": "source varchar, namespace varchar, serving_pool varchar",
+    "serving_models": "source varchar, model_name varchar, serving_pool varchar",
     "discounts": f"discount_id varchar, provider varchar, model varchar, percent decimal(9, 6), {_DATES}",
     "private_prices": f"price_id varchar, provider varchar, model varchar, meter varchar, per_token decimal(20, 12), {_DATES}",
-    "gpu_capacity": "cluster varchar, gpu_model varchar, gpus integer, rate decimal(18, 12), provider varchar, legal_entity varchar,"
-    f" {_DATES}",
+    "gpu_capacity": "entry integer, cluster varchar, gpu_model varchar, capacity_type varchar, gpus integer, rate decimal(18, 12),"
+    f" provider varchar, legal_entity varchar, {_DATES}",
+    "gpu_rates": "entry integer, hour_of_day integer, rate decimal(18, 12)",
     "rate_card": "rate_card_id varchar, line_id varchar, service varchar, serving_pool varchar, meter varchar, unit varchar,"
     f" per_unit hugeint, rate decimal(18, 12), {_DATES}",
     "gl_accounts": "activity varchar, gl_account varchar",
@@ -77,16 +79,22 @@ def _rows(policy: Policy) -> dict[str, list[tuple[Any, ...]]]:
         "billing": [(s.name, s.provider, s.legal_entity, s.final_after_days, s.vector_index_id, *span(s.record)) for s in sources.billing],
         "billing_scope": [(s.name, "sub_account_id", value) for s in sources.billing if s.scope for value in s.scope.sub_account_id],
         "activities": [
-            (s.name, i, a.activity, a.serving_pool, a.cluster, a.service, a.sku_meter, a.resource_id, a.charge_description, a.sub_account_id)
+            (s.name, i, a.activity, a.serving_pool, a.cluster, a.service, a.gpu_model, a.capacity_type, a.sku_meter, a.resource_id,
+             a.charge_description, a.sub_account_id)
             for s in sources.billing
             for i, a in enumerate(s.activities)
         ],
         "serving_namespaces": [(s.name, namespace, pool) for s in sources.gpu for namespace, pool in s.serving_namespaces.items()],
+        "serving_models": [(s.name, model, pool) for s in sources.gpu for model, pool in s.serving.items()],
         "discounts": [(d.id, d.provider, d.model, d.percent, *span(d)) for d in contracts.discounts],
         "private_prices": [
             (p.id, p.provider, p.model, p.meter, f"{p.per_million.scaleb(-6):f}", *span(p)) for p in contracts.private_prices
         ],
-        "gpu_capacity": [(g.cluster, g.gpu_model, g.gpus, g.rate, g.provider, g.legal_entity, *span(g)) for g in contracts.gpu_capacity],
+        "gpu_capacity": [
+            (i, g.cluster, g.gpu_model, g.capacity_type, g.gpus, g.rate, g.provider, g.legal_entity, *span(g))
+            for i, g in enumerate(contracts.gpu_capacity)
+        ],
+        "gpu_rates": [(i, hour, rate) for i, g in enumerate(contracts.gpu_capacity) for hour, rate in enumerate(g.hourly_rates)],
         "rate_card": [
             (policy.rate_card.id, r.id, r.service, r.covers.serving_pool, r.meter, r.unit, UNITS[r.unit], r.rate, *span(r))
             for r in policy.rate_card.lines

@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 
-from pipelines.render import controls, figures, words
+from pipelines.render import controls, figures, gpus, words
 from pipelines.render.book import CHANGE, COUNT, MONEY, NOTE, QUANTITY, Book, Column, Look, Stamp, with_symbol
 from pipelines.render.figures import CENT, ZERO
 from pipelines.render.names import clip, month
@@ -50,7 +50,7 @@ class Company:
         self.total_row = 0
 
     def workbook(self) -> bytes:
-        for title in ("Summary", "Statements", "Reconciliation", "Exceptions", "GL lines", "Controls", "Lines", "Notes"):
+        for title in ("Summary", "Statements", "Reconciliation", "Exceptions", "GPUs", "GL lines", "Controls", "Lines", "Notes"):
             getattr(self, "_" + title.lower().replace(" ", "_"))(title)
         self.book.name("Total_charge", "Statements", f"J{self.total_row}")
         self.book.name("Prior_month", "Statements", f"K{self.total_row}")
@@ -259,6 +259,10 @@ class Company:
             self.book.put(ws, row, 2, "Nothing to look at in this month.")
             row += 1
         self.book.put(ws, row + 1, 2, "Amounts are in the currency of the bill; an empty amount means that no price is known. Kinds overlap: do not add them up.", NOTE)
+
+    def _gpus(self, title: str) -> None:
+        if self.con.execute("select count(*) from gpu_costs where period = ?", [self.period]).fetchall()[0][0]:
+            gpus.sheet(self.book, title, self.con, self.period)
 
     def _gl_lines(self, title: str) -> None:
         """What would be posted: one row per legal entity, account and cost center; what is only shown comes after it."""

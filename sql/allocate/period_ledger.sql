@@ -1,10 +1,10 @@
 -- Who carries what of each charge of one usage period; for every charge the rows add up to it in every cost column.
 -- grain: charge_id, portion, part, stage, rule_id, team_id, project_id, application, environment, activity
 with covered as (
-    select distinct c.charge_id
-    from origin_charges c
-    join policy_rate_card r on r.serving_pool = c.serving_pool and c.usage_date >= r.valid_from and c.usage_date < r.valid_to
-    where c.usage_period = $period
+    select distinct p.charge_id, p.portion, p.effective_cost
+    from charge_portions p
+    join policy_rate_card r on r.serving_pool = p.serving_pool and p.usage_date >= r.valid_from and p.usage_date < r.valid_to
+    where p.usage_period = $period
 ),
 shared as (
     select
@@ -17,18 +17,17 @@ shared as (
         coalesce(a.reason, case when a.target = 'unallocated' then 'the usage names no team that we know' end) as reason
     from allocations a
     join charge_portions p on p.usage_period = $period and p.charge_id = a.charge_id and p.portion = a.portion
-    left join covered v on v.charge_id = a.charge_id
+    left join covered v on v.charge_id = a.charge_id and v.portion = a.portion
 ),
--- A charge that the rate card covers is bought by the platform at cost ...
+-- What the rate card covers is bought by the platform at cost ...
 recovered as (
     select
-        c.charge_id, 'recovery' as portion, '' as part, b.platform_team as team_id, 'recovery' as activity,
+        v.charge_id, 'recovery' as portion, '' as part, b.platform_team as team_id, 'recovery' as activity,
         'rate card' as cost_pool, 'rate-card' as rule_id, 'to' as method, 0 as fallback_level,
-        c.effective_cost as chargeback_cost
-    from origin_charges c
-    join covered v on v.charge_id = c.charge_id
+        sum(v.effective_cost)::decimal(38, 12) as chargeback_cost
+    from covered v
     cross join policy_company b
-    where c.usage_period = $period
+    group by all
 ),
 -- ... and sold at the rate.
 sold as (

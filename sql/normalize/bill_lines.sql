@@ -69,7 +69,9 @@ matched as (
     select
         o.source_file, o.source_row, o.usage_date, arg_min(a.activity, a.ord) as activity,
         arg_min(a.serving_pool, a.ord) filter (a.serving_pool is not null) as serving_pool,
-        arg_min(a.cluster, a.ord) filter (a.cluster is not null) as cluster
+        arg_min(a.cluster, a.ord) filter (a.cluster is not null) as cluster,
+        arg_min(a.gpu_model, a.ord) filter (a.gpu_model is not null) as gpu_model,
+        arg_min(a.capacity_type, a.ord) filter (a.capacity_type is not null) as capacity_type
     from ours o
     join policy_activities a on a.source = o.source
         and (a.service is null or o.service glob a.service)
@@ -106,9 +108,9 @@ named as (
         o.charge_description,
         o.service,
         o.sku_meter,
-        coalesce(r.model, lower(o.model_as_logged)) as model,
+        coalesce(m.gpu_model, r.model, lower(o.model_as_logged)) as model,
         o.region,
-        coalesce(lower(o.service_tier), 'standard') as service_tier,
+        coalesce(m.capacity_type, lower(o.service_tier), 'standard') as service_tier,
         case o.charge_category
             when 'Tax' then 'tax'
             when 'Credit' then 'credit'

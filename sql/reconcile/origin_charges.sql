@@ -28,11 +28,17 @@ standing as (
     )
     where c.rate is not null
 ),
+-- A day of one card at the rates of its hours.
+daily_rates as (
+    select entry, sum(rate) as day_rate
+    from policy_gpu_rates
+    group by all
+),
 declared as (
     select
         provider, cluster as billing_account_id, null as sub_account_id, legal_entity, 'Usage' as charge_category,
         null as charge_class, 'GPU cluster ' || cluster as service, 'GPU-Hours' as sku_meter, gpu_model as model,
-        null as region, 'standard' as service_tier, 'training' as activity, null as vector_index_id, null as serving_pool, cluster,
+        null as region, coalesce(capacity_type, 'standard') as service_tier, 'training' as activity, null as vector_index_id, null as serving_pool, cluster,
         null as owner, usage_date, strftime(usage_date, '%Y-%m') as billing_period, (select currency from policy_company) as billing_currency,
         'GPU-Hours' as consumed_unit,
         'declared' as origin,
@@ -40,12 +46,13 @@ declared as (
         usage_date::timestamp as charge_period_start,
         usage_date::timestamp + interval 1 day as charge_period_end,
         sum(gpus * 24)::decimal(38, 12) as consumed_quantity,
-        sum(gpus * 24 * rate)::decimal(38, 12) as list_cost,
-        sum(gpus * 24 * rate)::decimal(38, 12) as contracted_cost,
-        sum(gpus * 24 * rate)::decimal(38, 12) as effective_cost,
+        sum(gpus * day_rate)::decimal(38, 12) as list_cost,
+        sum(gpus * day_rate)::decimal(38, 12) as contracted_cost,
+        sum(gpus * day_rate)::decimal(38, 12) as effective_cost,
         0::decimal(38, 12) as billed_cost,
         'Final' as estimate_status
     from standing
+    join daily_rates using (entry)
     group by all
 ),
 accrued as (

@@ -24,8 +24,7 @@ def test_money_is_decimal_and_no_team_is_missing(rows) -> None:
     found = rows("select table_name, column_name, data_type from duckdb_columns() where not internal and regexp_matches(column_name, '_cost$|amount$|^cost$') and data_type not like 'DECIMAL%'")
     assert found == []
     for (table,) in rows("select table_name from duckdb_columns() where not internal and column_name = 'team_id'"):
-        if table != "gpu_usage":
-            assert rows(f"select count(*) from {table} where team_id is null") == [(0,)], table
+        assert rows(f"select count(*) from {table} where team_id is null") == [(0,)], table
 
 
 LEDGER = (
