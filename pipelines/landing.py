@@ -284,7 +284,8 @@ def _reader(format_: Format, entry: Any) -> str:
 def _code(format_: Format) -> str:
     module = Path(format_.read.__code__.co_filename)
     shared = Path(registry.__file__).parent
-    files = {module, *module.parent.glob("*.py"), shared / "__init__.py", shared / "reading.py"}
+    common = (shared / name for name in ("__init__.py", "reading.py", "fields.py", "gateway/lines.py"))
+    files = {module, *module.parent.glob("*.py"), *common}
     return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from pipelines.errors import Refused
 from pipelines.policy.files import Company, Contracts, DatedId, RateCard, Sources, Teams
 from pipelines.sources import KINDS, registry
+from pipelines.sources.gpu.mapped_gpu import map_problems
 from pipelines.yaml_file import Dated, line_of
 
 Loc = tuple[Any, ...]
@@ -160,12 +161,15 @@ class Checker:
             self.apart("sources", dated, f"two sources of record for {provider} {account}")
         clusters: dict[str, str] = {}
         for i, gpu in enumerate(file.gpu):
-            if clusters.setdefault(gpu.cluster, gpu.name) != gpu.name:
-                self.refuse("sources", ("gpu", i, "cluster"), f"two sources of record for cluster {gpu.cluster}", f"keep it or {clusters[gpu.cluster]}")  # fmt: skip
-            for namespace, pool in gpu.serving_namespaces.items():
-                self.known_pool("sources", ("gpu", i, "serving_namespaces", namespace), pool)
-            for model, pool in gpu.serving.items():
-                self.known_pool("sources", ("gpu", i, "serving", model), pool)
+            loc = ("gpu", i)
+            if gpu.format != "vllm" and clusters.setdefault(gpu.cluster, gpu.name) != gpu.name:  # a model server's counters hold no card
+                self.refuse("sources", (*loc, "cluster"), f"two sources of record for cluster {gpu.cluster}", f"keep it or {clusters[gpu.cluster]}")  # fmt: skip
+            for key in ("serving_namespaces", "serving"):
+                for name, pool in getattr(gpu, key).items():
+                    self.known_pool("sources", (*loc, key, name), pool)
+            if gpu.format == "mapped_gpu":
+                for name, what, fix in map_problems(gpu.fields or {}):
+                    self.refuse("sources", (*loc, "fields", name), what, fix)
 
     def check_format(self, loc: Loc, name: str, kind: str) -> None:
         try:

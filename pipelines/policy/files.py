@@ -247,7 +247,17 @@ class Gpu(Source):
     cluster: Id
     serving_namespaces: dict[Name, Id] = {}
     serving: dict[Name, Id] = {}
+    replicas: dict[Name, Annotated[int, Field(ge=1, le=1_000)]] = {}
+    file: Literal["csv", "jsonl", "parquet"] | None = None
+    fields: dict[Name, Name | MappedField] | None = None
     time_zone: Name | None = None
+    time_format: Name | None = None
+
+    @model_validator(mode="after")
+    def _mapped(self) -> Gpu:
+        if self.format == "mapped_gpu" and (self.file is None or not self.fields):
+            raise ValueError("format mapped_gpu needs `file` (csv, jsonl or parquet) and `fields`")
+        return self
 
 
 class Sources(File):

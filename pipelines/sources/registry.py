@@ -16,6 +16,11 @@ READERS = {
     "anthropic_costs": "pipelines.sources.billing.anthropic_costs",
     "sacct": "pipelines.sources.gpu.sacct",
     "koku_gpu": "pipelines.sources.gpu.koku_gpu",
+    "dcgm": "pipelines.sources.gpu.dcgm",
+    "k8s_gpu_requests": "pipelines.sources.gpu.k8s_gpu_requests",
+    "opencost": "pipelines.sources.gpu.opencost",
+    "vllm": "pipelines.sources.gpu.vllm",
+    "mapped_gpu": "pipelines.sources.gpu.mapped_gpu",
     "drivers_csv": "pipelines.sources.drivers.drivers_csv",
     "fx_csv": "pipelines.sources.drivers.fx_csv",
 }

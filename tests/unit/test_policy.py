@@ -58,7 +58,7 @@ REFUSED = [
     ("teams", "  - id: docs\n", "  - id: unallocated\n", "reserved"),
     ("teams", "mode: showback", "mode: showoff", "mode"),
     ("teams", "output: 4}", "output: -4}", "output"),
-    ("sources", "format: koku_gpu", "format: dcgm", "unknown format dcgm"),
+    ("sources", "format: koku_gpu", "format: nvml", "unknown format nvml"),
     ("sources", "format: koku_gpu", "format: focus", "reads billing files, not gpu"),
     ("sources", "{vllm-prod: llama-pool}", "{vllm-prod: lama-pool}", "unknown serving pool lama-pool"),
     ("sources", "- name: anthropic\n", "- name: openai\n", "two billing sources are called openai"),
@@ -136,6 +136,7 @@ def test_optional_files_may_be_missing(folder: Path) -> None:
 def test_every_table_is_made_and_numbers_keep_their_digits(folder: Path) -> None:
     replaced(folder / "contracts.yaml", 'percent: "7.5"', "percent: 7.123456")
     replaced(folder / "contracts.yaml", 'rate: "1.85"', 'rate: "1.850000000001"')
+    replaced(folder / "sources.yaml", "\ngpu:", "\ngpu:\n  - {name: vllm, format: vllm, cluster: serving, serving: {llama: llama-pool}}")
     con = warehouse.memory()
     policy.register(con, policy.load(folder))
     assert all(con.execute(f"select count(*) > 0 from policy_{name}").fetchall() == [(True,)] for name in COLUMNS)

@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 
 from pipelines.sources import Delivery, Format
+from pipelines.sources.gpu import cards
 from pipelines.sources.reading import create_parsed, load_csv, macros
 
 REQUIRED = (
@@ -21,6 +22,7 @@ OPTIONAL = ("mig_instance_id", "mig_profile")  # absent from files of clusters t
 def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> None:
     """`parsed`, one row per record; `source.cluster` names the cluster."""
     macros(con)
+    cards.macros(con)
     load_csv(con, delivery, "koku_rows", REQUIRED, OPTIONAL)
     create_parsed(con, "gpu", SELECT, {"cluster": source.cluster})
 
@@ -31,13 +33,9 @@ with timed as (
         *,
         case when regexp_full_match(interval_start, '.{19}( \+0000 UTC|Z)') then try_cast(left(interval_start, 19) as timestamp) end as begins,
         case when regexp_full_match(interval_end, '.{19}( \+0000 UTC|Z)') then try_cast(left(interval_end, 19) as timestamp) end as last_second,
-        case when is_number(gpu_pod_uptime) then round(rounded(gpu_pod_uptime), 0)::bigint end as held,
-        try_cast(nullif(regexp_extract(mig_profile, '(\d+)g\.', 1), '') as integer) as slices,
-        case
-            when regexp_matches(gpu_model_name, 'A30|RTX PRO 6000') then 4
-            when contains(gpu_model_name, 'RTX PRO 5000') then 2
-            else 7
-        end as slices_of_card
+        case when is_number(gpu_pod_uptime) then try_cast(round(rounded(gpu_pod_uptime), 0) as bigint) end as held,
+        mig_slices(mig_profile) as slices,
+        slices_of_card(gpu_model_name, mig_profile) as slices_of_card
     from koku_rows
 ),
 hours as (
