@@ -16,7 +16,7 @@ from random import Random
 
 from pipelines.sample import bills, company
 from pipelines.sample.truth import BillLine, Event, Truth
-from pipelines.sample.writers import anthropic_costs, drivers, focus, koku, litellm, mapped, openai_costs, sacct
+from pipelines.sample.writers import anthropic_costs, drivers, focus, gpu_list, koku, litellm, mapped, openai_costs, sacct, vllm
 
 ONE_DAY = timedelta(days=1)
 WEEKS = tuple(  # half open; the last one is short
@@ -260,6 +260,10 @@ def _gpu(truth: Truth) -> Iterable[Arrival]:
     for start, end in WEEKS:
         name = f"gpu/serving-cluster/{start}_{end - ONE_DAY}-ocp_gpu_usage.csv"
         yield Arrival(PurePosixPath(name), end, _koku_content(truth, start, end))
+        notebooks = f"gpu/notebooks/cards-{start}_{end - ONE_DAY}.csv"
+        yield Arrival(PurePosixPath(notebooks), end, _notebook_content(truth, start, end))
+        counters = f"gpu/vllm/counters-{start}_{end}.json"
+        yield Arrival(PurePosixPath(counters), end, _counter_content(truth, start, end))
     for start, end, pulled in PULLS:
         name = f"gpu/slurm/sacct-{start}_{end - ONE_DAY}.log"
         yield Arrival(PurePosixPath(name), pulled, _sacct_content(truth, start, end, pulled))
@@ -267,6 +271,30 @@ def _gpu(truth: Truth) -> Iterable[Arrival]:
 
 def _koku_content(truth: Truth, start: date, end: date) -> Callable[[], bytes]:
     return lambda: koku.write(truth.serving, _midnight(start), _midnight(end))
+
+
+def _notebook_content(truth: Truth, start: date, end: date) -> Callable[[], bytes]:
+    return lambda: gpu_list.write(one for one in truth.notebooks if _midnight(start) <= one.hour < _midnight(end))
+
+
+def _counter_content(truth: Truth, start: date, end: date) -> Callable[[], bytes]:
+    return lambda: vllm.write(company.SERVED_MODEL, counters(truth), start, end)
+
+
+def counters(truth: Truth) -> dict[date, tuple[int, int, int]]:
+    """What the model server's counters stood at when each day began: prompt, cached and generated tokens."""
+    served: dict[date, list[int]] = {day: [0, 0, 0] for day in truth.days()}
+    for event in truth.events:
+        if event.provider == "hosted_vllm":
+            meters = dict(event.meters())
+            cached, output = meters.get("cache_read", 0), meters.get("output", 0) + meters.get("reasoning", 0)
+            for n, tokens in enumerate((meters.get("input_uncached", 0) + cached, cached, output)):
+                served[event.day][n] += tokens
+    totals, standing = {truth.first_day: (0, 0, 0)}, [0, 0, 0]
+    for day, tokens in served.items():
+        standing = [n + t + t * company.CALLED_DIRECTLY.get(day, 0) // 100 for n, t in zip(standing, tokens, strict=True)]
+        totals[day + ONE_DAY] = (standing[0], standing[1], standing[2])
+    return totals
 
 
 def _sacct_content(truth: Truth, start: date, end: date, pulled: date) -> Callable[[], bytes]:

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 
 from pipelines.sample import bills, company
-from pipelines.sample.arrivals import PULLS, Facts, arrival_of, arrivals, bill_deliveries
-from pipelines.sample.truth import TOKEN_METERS, BillLine, Event, Truth, contracted_cost, list_cost
+from pipelines.sample.arrivals import PULLS, Facts, arrival_of, arrivals, bill_deliveries, counters
+from pipelines.sample.truth import TOKEN_METERS, BillLine, CardHour, Event, Truth, contracted_cost, list_cost
 
 TOKEN_WEIGHTS = {"input_uncached": Decimal(1), "cache_read": Decimal("0.1"), "output": Decimal(4)}
 
@@ -227,6 +228,41 @@ def serving_seconds(truth: Truth) -> dict[date, tuple[int, int]]:
     """UTC day -> seconds that the model server held cards, and seconds that its cluster's other cards stood idle."""
     held = len(truth.serving.pods) * 86_400
     return {day: (held, truth.serving.cards * 86_400 - held) for day in truth.days()}
+
+
+def notebook_cost(truth: Truth, period: str) -> dict[tuple[str, str], Fraction]:
+    """(use, team) -> what the notebooks' cards cost, hour by hour at the hour's rate; the free ones and the rests are nobody's."""
+    totals: dict[tuple[str, str], Fraction] = defaultdict(Fraction)
+    hours: dict[datetime, list[CardHour]] = {
+        datetime(day.year, day.month, day.day, clock): [] for day in truth.days() for clock in range(24) if f"{day:%Y-%m}" == period
+    }
+    for one in truth.notebooks:
+        if one.hour in hours:
+            hours[one.hour].append(one)
+    for hour, held in hours.items():
+        rate = Fraction(company.NOTEBOOK_RATES[not 6 <= hour.hour < 20])
+        for one in held:
+            part = rate * one.slices / one.of
+            totals["used", one.team] += part * one.active_seconds / 3600
+            totals["idle_reserved", one.team] += part * (3600 - one.active_seconds) / 3600
+        for card in {one.card for one in held}:
+            totals["idle_stranded", company.UNALLOCATED] += rate * (1 - sum(Fraction(one.slices, one.of) for one in held if one.card == card))
+        totals["idle_unallocated", company.UNALLOCATED] += rate * (4 - len({one.card for one in held}))
+    return dict(totals)
+
+
+def unlogged_tokens(truth: Truth) -> dict[date, int]:
+    """UTC day -> tokens that the model server counted and no gateway logged."""
+    standing = counters(truth)
+    logged: dict[date, int] = defaultdict(int)
+    for event in truth.events:
+        if event.provider == "hosted_vllm":
+            logged[event.day] += sum(count for _, count in event.meters())
+    gaps = {}
+    for day in truth.days():
+        (prompt, _, output), (prompt_after, _, output_after) = standing[day], standing[day + timedelta(days=1)]
+        gaps[day] = prompt_after - prompt + output_after - output - logged[day]
+    return {day: gap for day, gap in gaps.items() if gap}
 
 
 def _by_day(start: datetime, end: datetime) -> Iterable[tuple[date, int]]:

@@ -28,7 +28,7 @@ from pipelines.sample.company import (
     Project,
     Size,
 )
-from pipelines.sample.truth import Event, GpuJob, Serving
+from pipelines.sample.truth import CardHour, Event, GpuJob, Serving
 
 LLM_EVENTS_PER_DAY = 480.0  # an ordinary weekday of the first week
 PROXY_EVENTS_PER_DAY = 45.0
@@ -341,3 +341,23 @@ def serving() -> Serving:
     cards = [f"GPU-{sha256(f'serving/{n}'.encode()).hexdigest()[:12]}" for n in range(8)]
     pods = tuple(("vllm-prod", f"vllm-llama70b-{n // 2}", cards[n]) for n in range(6))
     return Serving(node="serving-1", gpu_model="H100", pods=pods, cards=8)
+
+
+def notebooks(seed: int) -> tuple[CardHour, ...]:
+    """Four small cards: one held day and night and hardly working, one cut into slices by day, one by night, one free."""
+    rng = Random(f"{seed}/notebooks")
+    cards = [f"GPU-{sha256(f'notebooks/{n}'.encode()).hexdigest()[:12]}" for n in range(3)]
+    held: list[CardHour] = []
+    for day, _ in _days():
+        for clock in range(24):
+            hour = datetime(day.year, day.month, day.day, clock)
+            wanted = [("data-science", cards[0], 4, 0.2)]
+            if 8 <= clock < 18:
+                wanted += [("search", cards[1], 2, 0.7), ("risk", cards[1], 1, 0.5)]
+            if clock >= 20 or clock < 4:
+                wanted += [("docs", cards[2], 4, 0.95)]
+            for team, card, slices, busy in wanted:
+                active = min(3600, max(0, int(rng.gauss(busy, 0.1) * 3600)))
+                namespace = f"nb-{team}"
+                held.append(CardHour(hour, "nb-node-1", card, "NVIDIA A30", slices, 4, namespace, team, f"notebook-{team}", active))
+    return tuple(held)

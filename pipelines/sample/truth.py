@@ -185,6 +185,22 @@ class Serving:
     cards: int
 
 
+@dataclass(frozen=True, slots=True)
+class CardHour:
+    """One hour of a notebook on a card, or on some of the slices it is cut into."""
+
+    hour: datetime
+    node: str
+    card: str
+    gpu_model: str
+    slices: int
+    of: int
+    namespace: str
+    team: str
+    pod: str
+    active_seconds: int
+
+
 @dataclass(frozen=True)
 class Truth:
     """Everything that happened. Events and jobs in order of time; bill lines in order of provider, day, line."""
@@ -194,6 +210,7 @@ class Truth:
     events: tuple[Event, ...]
     jobs: tuple[GpuJob, ...]
     serving: Serving
+    notebooks: tuple[CardHour, ...]
     bill_lines: tuple[BillLine, ...]
     first_day: date = FIRST_DAY
     last_day: date = LAST_DAY
@@ -221,5 +238,6 @@ def _make(seed: int, scale: float) -> Truth:
         events=events,
         jobs=traffic.jobs(seed),
         serving=traffic.serving(),
+        notebooks=traffic.notebooks(seed),
         bill_lines=bills.lines(events),
     )

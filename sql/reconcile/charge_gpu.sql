@@ -9,7 +9,7 @@ with charged as (
 declared_hours as (
     select c.charge_id, c.usage_date + to_hours(r.hour_of_day) as usage_hour, sum(pico(g.gpus * r.rate)) as cost
     from charged c
-    join policy_gpu_capacity g on c.origin = 'declared' and g.cluster = c.cluster and g.gpu_model = c.model
+    join policy_gpu_capacity g on c.origin = 'declared' and g.cluster = c.cluster and g.gpu_model = c.model and g.provider = c.provider
         and coalesce(g.capacity_type, 'standard') = c.service_tier
         and c.usage_date >= g.valid_from and c.usage_date < g.valid_to
     join policy_gpu_rates r on r.entry = g.entry

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from datetime import date
 from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 
@@ -135,6 +136,34 @@ def test_gpu_seconds_per_team_and_day(rows) -> None:
 
 
 @pytest.mark.parametrize("period", PERIODS)
+def test_notebooks_pay_for_what_they_held_at_the_price_of_the_hour(rows, period: str) -> None:
+    """Used and reserved idle are the holders', the rest of sliced cards and free cards are shared; hours priced one by one."""
+    wanted = expected.notebook_cost(TRUTH, period)
+    found = {
+        (use, team): cost
+        for use, team, cost in rows(
+            """
+            select l.portion, case when l.portion in ('used', 'idle_reserved') then l.team_id else 'unallocated' end, sum(l.effective_cost)
+            from ledger l join charges c on c.charge_id = l.charge_id
+            where l.original_period = ? and c.service = 'GPU cluster notebooks' group by all
+            """,
+            [period],
+        )
+    }
+    assert found.keys() == wanted.keys()
+    for key, cost in wanted.items():
+        assert abs(Fraction(found[key]) - cost) < Fraction(1, 100_000), key
+
+
+def test_tokens_that_only_the_model_server_counted_are_a_portion_without_an_owner(rows) -> None:
+    found = rows("select usage_date, sum(unattributed_tokens)::bigint from serving_coverage where unattributed_tokens > 0 group by all")
+    gaps = expected.unlogged_tokens(TRUTH)
+    assert dict(found) == gaps and set(gaps) == set(company.CALLED_DIRECTLY)
+    owners = rows("select team_id, usage_date, sum(effective_cost) > 0 from ledger where portion = 'unattributed' and original_period = '2026-10' group by all order by all")
+    assert owners == [("unallocated", day, True) for day in sorted(gaps)]
+
+
+@pytest.mark.parametrize("period", PERIODS)
 def test_the_model_server_is_shared_by_weighted_tokens(rows, period: str) -> None:
     weights = expected.weighted_tokens(TRUTH, period)
     found = dict(
@@ -150,9 +179,15 @@ def test_the_model_server_is_shared_by_weighted_tokens(rows, period: str) -> Non
     assert total > 0
     for team, weight in weights.items():
         assert abs(found[team] - total * weight / sum(weights.values())) < CENT, team
-    rate = rows("select weighted_tokens, usage_rate_per_million from blended_rates where period = ?", [period])
-    assert rate[0][0] == sum(weights.values())
-    assert abs(rate[0][1] - total * 1_000_000 / sum(weights.values())) < Decimal("0.000001")
+    rates = rows("select meter, weighted_tokens, used_cost, usage_rate_per_million, full_rate_per_million, idle_cost from blended_rates where period = ?", [period])
+    (everything,) = [rate for rate in rates if rate[0] == "all"]
+    assert sum(rate[1] for rate in rates) == 2 * everything[1]
+    _, weighted, used, by_use, full, idle = everything
+    assert weighted >= sum(weights.values()) and used >= total
+    assert abs(by_use - used * 1_000_000 / weighted) < Decimal("0.000001")
+    assert abs(full - (used + idle) * 1_000_000 / weighted) < Decimal("0.000001") and idle > 0
+    per_kind = {rate[0]: rate[3] for rate in rates}
+    assert abs(per_kind["output"] - 4 * by_use) < Decimal("0.000001") and abs(per_kind["cache_read"] * 10 - by_use) < Decimal("0.000001")
 
 
 def test_tokens_of_a_model_without_a_price_are_named(rows) -> None:
@@ -195,7 +230,8 @@ def test_late_files_and_the_restated_bill_become_corrections_of_september(rows) 
 
 def test_the_total_is_what_was_billed_plus_declared_hardware(rows) -> None:
     """Statements, rounded once per legal entity, carry exactly the vendors' bills and the declared hardware."""
-    hardware = Decimal("1.85") * 16 * 24 * len(TRUTH.days())
+    notebooks = sum((sum(expected.notebook_cost(TRUTH, period).values()) for period in PERIODS), Fraction())
+    hardware = Decimal("1.85") * 16 * 24 * len(TRUTH.days()) + Decimal(notebooks.numerator) / notebooks.denominator
     accrued = rows("select coalesce(sum(effective_cost), 0) from charges where origin = 'accrual'")[0][0]
     total = rows("select sum(total_amount) from statements where state <> 'SUPERSEDED'")[0][0]
     exact = sum(expected.billed(TRUTH).values()) + hardware + accrued
