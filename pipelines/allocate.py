@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from pipelines import models, policy
-from pipelines.allocation import engine
+from pipelines.allocation import engine, words
 from pipelines.errors import Refused
-from pipelines.home import asset
 from pipelines.run import Run, Scope
 from pipelines.warehouse import transaction
 
@@ -35,20 +35,27 @@ def allocate(run: Run, scopes: list[Scope]) -> None:
             dims=DIMENSIONS,
             known_targets=None,
         )
+        _units(run, scope)
         with transaction(con):
             for model in models.stage("allocate"):
                 models.replace_period(con, model, scope.params)
             con.execute("insert or replace into period_runs values (?, ?)", [scope.period.label, scope.fingerprint])
 
 
+def _units(run: Run, scope: Scope) -> None:
+    """driver_units: what the quantities of the policy's drivers are counted in; NULL is the currency of the charge."""
+    names = sorted({name for rule in scope.policy.allocation.rules for part in rule.parts for name, _ in part.needs})
+    run.con.execute("create or replace temp table driver_units(driver varchar, unit varchar)")
+    if names:
+        run.con.executemany("insert into driver_units values (?, ?)", [(name, words.unit(name)) for name in names])
+
+
 def driver_table(run: Run, scope: Scope, name: str) -> str | None:
     """A temp table with the driver's rows: one of `sql/allocate/drivers/`, else a landed driver of that name."""
     con = run.con
     table = f"driver_{re.sub(r'[^a-z0-9_]', '_', name)}"
-    path = asset("sql", "allocate", "drivers", f"{name}.sql")
-    if re.fullmatch(r"[a-z0-9_]+", name) and path.is_file():
-        model = models.Model("allocate", table, path.read_text(encoding="utf-8"), "", "")
-        models.make(con, model, scope.params)
+    if model := models.drivers().get(name):
+        models.make(con, replace(model, name=table), scope.params)
         return table
     landed = con.execute(
         "select distinct unnest(json_keys(keys)) from drivers where usage_period = ? and driver = ?", [scope.period.label, name]

@@ -215,14 +215,12 @@ def what_if(
 
 @app.command("policy")
 def show_policy(home: HomeOption = None) -> None:
-    """The allocation rules in plain language."""
+    """The rules in plain language: who pays for what, the rate card, and what a token weighs."""
     from pipelines import policy
-    from pipelines.allocation import rules
     from pipelines.home import Home
+    from pipelines.policy import prose
 
-    loaded = policy.load(Home.find(home).require_policy().policy)
-    for rule_id, pool, sentence in rules.describe(loaded.allocation):
-        print(f"{pool} · {rule_id}\n    {sentence}")
+    print(prose.text(policy.load(Home.find(home).require_policy().policy)))
 
 
 class _Progress:

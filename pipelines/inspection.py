@@ -11,6 +11,7 @@ from typing import Any
 
 import duckdb
 
+from pipelines.allocation.words import driver
 from pipelines.books import Books, file_sha256
 from pipelines.checks import CheckResult, run_checks
 from pipelines.errors import Refused
@@ -280,7 +281,7 @@ def explain_text(found: dict[str, Any]) -> str:
         if pot["sentence"]:
             out.append(f"  {pot['sentence']}")
         if pot["share"] is not None:
-            out.append(f"  {pot['driver']}: our {_plain(pot['our_units'])} of {_plain(pot['all_units'])} units = {pot['share'] * 100:.6f}%")
+            out.append(f"  {driver(pot['driver'])}: our {_plain(pot['our_units'])} of {_plain(pot['all_units'])} units = {pot['share'] * 100:.6f}%")
             out.append(f"  {pot['pool']:,.12f} x {pot['share'] * 100:.6f}%, rounding {pot['rounding']:+.12f}")
         if pot["fallback_level"]:
             out.append(f"  fallback {pot['fallback_level']} of the rule applied")

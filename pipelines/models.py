@@ -5,6 +5,11 @@ A header looks like this, and its words become the comments of the published tab
     -- One sentence of purpose.
     -- grain: the columns that identify a row
     --   column: what it holds, where the shared dictionary `sql/columns.yaml` does not say it
+
+A driver under `sql/allocate/drivers/` also says what it counts, for sentences and for FOCUS:
+
+    -- called: searches
+    -- unit: Queries, or `currency` where it is that of the charge
 """
 
 from __future__ import annotations
@@ -38,6 +43,8 @@ class Model:
     grain: str
     columns: Mapping[str, str] = field(default_factory=dict)
     reads: frozenset[str] = frozenset()
+    called: str = ""
+    unit: str = ""
 
     @property
     def parameters(self) -> frozenset[str]:
@@ -59,6 +66,12 @@ def stage(name: str) -> tuple[Model, ...]:
 @cache
 def checks() -> tuple[Model, ...]:
     return tuple(_read("checks", path) for path in sorted(asset("sql", "checks").glob("*.sql")))
+
+
+@cache
+def drivers() -> dict[str, Model]:
+    """What cost can be shared by, by name: a SELECT with target, weight and keys."""
+    return {path.stem: _read("drivers", path) for path in sorted(asset("sql", "allocate", "drivers").glob("*.sql"))}
 
 
 @cache
@@ -128,13 +141,13 @@ def _bound(model: Model, params: Mapping[str, Any]) -> dict[str, Any]:
 def _read(stage_name: str, path: Path) -> Model:
     text = path.read_text(encoding="utf-8")
     header = [line[2:].rstrip() for line in text.splitlines() if line.startswith("--")]
-    prose = [line.strip() for line in header if line.startswith(" ") and not line.startswith("   ") and "grain:" not in line]
-    grain = next((line.split("grain:", 1)[1].strip() for line in header if "grain:" in line), "")
+    facts = dict(found.groups() for line in header if (found := re.match(r" (grain|called|unit): (.*)", line)))
+    prose = [line.strip() for line in header if re.match(r" \S", line) and not re.match(r" (grain|called|unit): ", line)]
     columns = dict(
         (part.strip() for part in line.split(":", 1)) for line in header if line.startswith("   ") and ":" in line
     )
     body = "\n".join(line for line in text.splitlines() if not line.startswith("--")).strip().rstrip(";")
-    return Model(stage_name, path.stem, body, " ".join(prose), grain, columns, _tables(body))
+    return Model(stage_name, path.stem, body, " ".join(prose), facts.pop("grain", ""), columns, _tables(body), **facts)
 
 
 def _tables(sql: str) -> frozenset[str]:

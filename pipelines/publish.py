@@ -12,10 +12,10 @@ from typing import Any
 import duckdb
 
 from pipelines import models, policy, reports
-from pipelines.allocation import rules
 from pipelines.books import file_sha256
 from pipelines.errors import Refused
 from pipelines.home import Home
+from pipelines.policy import prose
 from pipelines.run import Run, digest
 from pipelines.warehouse import literal, replace_durably, sync, write_text
 
@@ -38,7 +38,11 @@ class Published:
 
 TABLES = (
     Published("charges", "charge_id"),
-    Published("ledger", "period, team_id, usage_date, ledger_id"),
+    Published(
+        "ledger",
+        "period, team_id, usage_date, ledger_id",
+        "*, rule_id as allocated_method_id, allocated_details(allocated_ratio, driver_unit, driver_quantity) as allocated_method_details",
+    ),
     Published("allocation_steps", "all"),
     Published("statement_lines", "period, version, team_id, line_no"),
     Published("statements", "period, version, team_id, cost_center"),
@@ -57,6 +61,7 @@ TABLES = (
     Published("period_events", "number"),
     Published("exceptions", "all"),
     Published("allocation_rules", "rule_id"),
+    Published("token_weights", "serving_pool, valid_from nulls first"),
     Published("source_files", "kind, source, path, delivery_id", "* exclude (modified_ns, reader)"),
     Published("quarantine", "kind, source, path, source_row"),
 )
@@ -98,13 +103,19 @@ def is_current(run: Run) -> bool:
 
 
 def marts(run: Run) -> None:
-    """Fills the tables of `sql/marts/` and the rules in plain language."""
+    """Fills the tables of `sql/marts/`, the rules in plain language, and what tokens weigh."""
     con = run.con
     policy.register(con, run.policy)
     for model in models.stage("marts"):
         models.replace_all(con, model, {"through": run.through})
     con.execute("create or replace table warehouse.main.allocation_rules(rule_id varchar, cost_pool varchar, sentence varchar)")
-    con.executemany("insert into allocation_rules values (?, ?, ?)", rules.describe(run.policy.allocation))
+    con.executemany("insert into allocation_rules values (?, ?, ?)", prose.sentences(run.policy))
+    con.execute(
+        "create or replace table warehouse.main.token_weights(serving_pool varchar, valid_from date, valid_to date,"
+        " input_weight decimal(12, 6), cache_read_weight decimal(12, 6), output_weight decimal(12, 6), sentence varchar)"
+    )
+    if weights := prose.token_weights(run.policy):
+        con.executemany("insert into token_weights values (?, ?, ?, ?, ?, ?, ?)", weights)
 
 
 def publish(run: Run) -> Path:

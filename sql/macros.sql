@@ -4,6 +4,12 @@ create or replace temp macro money(units) as (units::decimal(38, 0) * 0.00000000
 -- The part of `units` between two cumulative weights of a total: parts of one amount always add up to it.
 create or replace temp macro cut(units, low, high, total) as
     sign(units)::hugeint * (abs(units) * high // total - abs(units) * low // total);
+-- A DECIMAL as JSON writes a number, with all its digits.
+create or replace temp macro json_number(number) as rtrim(rtrim(number::decimal(38, 12)::varchar, '0'), '.');
+-- FOCUS AllocatedMethodDetails: the ratio and, where both are known, the unit and the units that decided it.
+create or replace temp macro allocated_details(ratio, unit, quantity) as concat(
+    '{"Elements":[{"AllocatedRatio":', json_number(ratio),
+    ',"UsageUnit":' || to_json(unit)::varchar || ',"UsageQuantity":' || json_number(quantity), '}]}');
 -- An id that depends on nothing but the words given, and tells NULL from ''.
 create or replace temp macro key_of(words) as md5(to_json(words)::varchar);
 -- A name without what spelling adds to it: NVIDIA A100-SXM4 and nvidia_a100_sxm4 are one.

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import duckdb
 import pyarrow as pa
 
-from pipelines.allocation import kernel
+from pipelines.allocation import kernel, words
 from pipelines.allocation.rules import (
     ALLOCATED,
     BASIS_POINTS,
@@ -141,12 +141,12 @@ def _limited(part: Part, members: list[_Weight], amount: int, most: dict[str, Fr
         limits = {owner: Fraction(cap.times) * value * PICO / amount for owner, value in most.items()}
         after, over = kernel.capped(before, limits, exempt=cap.excess)
         for owner in (owner for owner in before if after[owner] < before[owner]):
-            notes[owner].append(f"capped at {cap.times:f} times {cap.of}")
+            notes[owner].append(words.limited(cap.times, cap.of))
         if over:
-            notes[cap.excess].append(f"what is over {cap.times:f} times {cap.of}")
+            notes[cap.excess].append(words.excess(cap.times, cap.of))
     small = _small(part, after)
     if cutoff and small:
-        notes[cutoff.to].append(f"shares below {Decimal(cutoff.below) / 100:f}% together")
+        notes[cutoff.to].append(words.small_shares(cutoff.below))
     if not notes:
         return []
     nobody = (None,) * len(members[0].dims)
@@ -513,7 +513,7 @@ class _Run:
             from alloc_found
             window pid as (partition by _pid order by part rows unbounded preceding), whole as (partition by _pid)
             """,
-            {"pool": rule.pool, "all": BASIS_POINTS, "note": "a part had no weights: the others took its share"},
+            {"pool": rule.pool, "all": BASIS_POINTS, "note": words.PART_WITHOUT_BASIS},
         )
 
     def resolve_part(self, stage: int, rule: Rule, number: int, part: Part) -> None:
@@ -523,13 +523,13 @@ class _Run:
             reason = "; ".join(failed) or None
             if step.kind == "owner":
                 self.owner_pots(stage, rule, part, step, level, reason)
-                failed.append(f"no owner in {step.name}")
+                failed.append(words.no_owner(step.name))
             elif step.driver:
                 self.driver_pots(stage, rule, part, step, level, reason)
-                failed.append(f"driver {step.name} is zero or missing")
+                failed.append(words.no_record(step.name))
             else:
                 self.constant_pot(stage, rule, part, step, level, reason)
-                failed.append(f"{step.name or 'the fixed weights'} cannot take it")
+                failed.append(words.cannot_take(step.name))
             self.con.execute("insert into alloc_found select _pid, pot, ?, ? from alloc_hits", [number, part.share])
             self.con.execute("delete from alloc_open where _pid in (select _pid from alloc_hits)")
             if not self.con.execute("select count(*) from alloc_open").fetchall()[0][0]:
@@ -573,7 +573,7 @@ class _Run:
         if step.kind == "to":
             weights = [(step.name, Decimal(1))] if step.name not in closed else []
             if step.name == UNALLOCATED and reason is None:
-                reason = f"rule {rule.id} leaves it unallocated"
+                reason = words.left_unallocated(rule.id)
         else:
             weights = [(target, weight) for target, weight in step.weights if weight > 0 and target not in closed]
             if rule.eligible:
@@ -855,8 +855,8 @@ class _Run:
             ends = kernel.reciprocal(sent)
             for team in teams:
                 own = [levels[flow["pot"]] for flow in flows if flow["pool"] == team]
-                reason = "support teams pass cost only to each other" if team in stuck else max((r for _, r, _ in own if r), default=None)
-                pot = self.new_pot(rules[own[0][2]], stage, "", "reciprocal", max(level for level, _, _ in own), reason)
+                reason = words.ONLY_EACH_OTHER if team in stuck else max((r for _, r, _ in own if r), default=None)
+                pot = self.new_pot(rules[own[0][2]], stage, "", words.RECIPROCAL, max(level for level, _, _ in own), reason)
                 self.add_shares(pot, ends[team])
                 con.execute("insert into alloc_solved values (?, ?, ?)", [flows, team, pot])
         con.execute(
@@ -1047,7 +1047,7 @@ class _Run:
                 select
                     p.charge_id, p.portion, t.part, t.stage, t.cost_pool, t.rule_id, t.method, t.driver, w.target{dims},
                     w.quantity as driver_quantity, s.driver_total, t.fallback_level,
-                    case when w.target = '{UNALLOCATED}' then coalesce({why}, 'the driver names no owner') else {why} end as reason,
+                    case when w.target = '{UNALLOCATED}' then coalesce({why}, '{words.UNKNOWN_USER}') else {why} end as reason,
                     case when s.exact then {_plain("w.quantity")} else coalesce(w.big, w.w::varchar) end as weight,
                     case when s.exact then {_plain("s.driver_total")} else coalesce(s.big_total, s.total::varchar) end as weight_total,
                     {money}

@@ -17,11 +17,11 @@ import sqlglot
 from pydantic import BeforeValidator, Field
 from sqlglot import exp
 
+from pipelines.allocation import words
+from pipelines.allocation.words import ALLOCATED, UNALLOCATED
 from pipelines.errors import Refused
 from pipelines.yaml_file import Dated, Exact, Name, PolicyRefused, Strict, line_of, read
 
-ALLOCATED = "@allocated"
-UNALLOCATED = "unallocated"
 FOREVER = (date.min, date.max)
 BASIS_POINTS = 10000
 LONGEST = 20_000  # characters of a condition or a SELECT
@@ -603,55 +603,112 @@ def describe(policy: AllocationPolicy) -> list[tuple[str, str, str]]:
     return [(rule.id, rule.pool, _sentence(policy, rule)) for rule in policy.rules]
 
 
+def tell(policy: AllocationPolicy) -> list[str]:
+    """Every pool in the order in which they are tried, what falls into it, and its rules by date."""
+    told = []
+    for number, pool in enumerate(policy.pools, start=1):
+        told.append(f"{number}. {pool.name}: {condition(pool.predicate)}")
+        rules = sorted((rule for rule in policy.rules if rule.pool == pool.name), key=lambda rule: rule.start)
+        told += [f"   {rule.id}: {_sentence(policy, rule)}" for rule in rules]
+    return told
+
+
+def condition(predicate: Predicate) -> str:
+    """What a condition chooses, in words where it is simple, else as it is written."""
+    if predicate.sql.lower() == "true":
+        return "everything else"
+    return _said(_parsed(predicate.sql, "condition").unnest()) or predicate.sql.replace('"', "")
+
+
+def _said(node: exp.Expression) -> str | None:
+    if isinstance(node, exp.And | exp.Or):
+        sides = [_said(node.left.unnest()), _said(node.right.unnest())]
+        mixed = isinstance(node, exp.And) and any(isinstance(side.unnest(), exp.Or) for side in (node.left, node.right))
+        return None if None in sides or mixed else f" {'and' if isinstance(node, exp.And) else 'or'} ".join(map(str, sides))
+    if isinstance(node, exp.Not) and isinstance(node.this.unnest(), exp.Is):
+        return _named(node.this.unnest(), "a {} is named")
+    if isinstance(node, exp.Is):
+        return _named(node, "no {} is named")
+    if isinstance(node, exp.EQ | exp.NEQ) and isinstance(node.left, exp.Column) and isinstance(node.right, exp.Literal):
+        name, value = node.left.name.lower(), node.right.name
+        if isinstance(node, exp.EQ) and (name, value) in words.VALUES:
+            return words.VALUES[name, value]
+        return f"the {words.column(name)} is {'not ' * isinstance(node, exp.NEQ)}{value}"
+    if isinstance(node, exp.In) and isinstance(node.this, exp.Column):
+        return f"the {words.column(node.this.name)} is {words.listed((value.name for value in node.expressions), 'or')}"
+    return None
+
+
+def _named(node: exp.Is, text: str) -> str | None:
+    simple = isinstance(node.this, exp.Column) and isinstance(node.expression, exp.Null)
+    return text.format(words.column(node.this.name)) if simple else None
+
+
 def _sentence(policy: AllocationPolicy, rule: Rule) -> str:
-    first = rule.parts[0]
+    first, last = rule.parts[0], rule.parts[0].chain[1:]
+    dates = words.span(rule.start, rule.end)
     if rule.method == "composite":
-        how = ", ".join(f"{_percent(part.share)} {_how(part.chain[0])}{_limits(part, ' (', ')')}" for part in rule.parts)
+        text = words.listed(f"{words.percent(part.share)} {_how(part.chain[0])}{_limits(part, ' (', ')')}" for part in rule.parts)
     else:
-        how = _how(first.chain[0])
-    text = how[:1].upper() + how[1:]
-    fallback = [_how(step) for step in first.chain[1:]]
-    if fallback:
-        text += ", else " + ", else ".join(fallback)
+        text = _how(first.chain[0])
+    before = first.chain[0]
+    for step in last:
+        text += f"; {_otherwise(rule, before, step)}"
+        before = step
     if rule.eligible:
-        text += f", where {rule.eligible.sql.replace(chr(34), '')}"
-    if rule.start != date.min:
-        text += f", from {rule.start}"
-    if rule.end != date.max:
-        text += f", before {rule.end}"
+        text += f"; it counts only where {condition(rule.eligible)}"
     if rule.method != "composite":
         text += _limits(first, "; ", "")
-    if rule.pool in policy.support_teams:
-        text += "; also what other rules send to this team"
-    return text + "."
+    text = f"{dates}, {text}" if dates else text
+    text = text[:1].upper() + text[1:] + "."
+    return text + (" The same holds for what other rules send to this team." if rule.pool in policy.support_teams else "")
+
+
+def _how(step: Step) -> str:
+    """The step as the first of its rule or part."""
+    if step.kind == "owner":
+        return f"paid by the {words.column(step.name)}"
+    if step.kind == "to":
+        return "left without an owner" if step.name == UNALLOCATED else f"paid by the {step.name} team"
+    return f"{_scope(step)}shared {_basis(step)}"
+
+
+def _basis(step: Step) -> str:
+    if step.kind == "fixed":
+        return "in fixed proportions: " + ", ".join(f"{target} {weight:f}" for target, weight in step.weights)
+    if step.kind == "even":
+        return f"in equal parts among those with {words.driver(step.name)}"
+    return f"by {words.driver(step.name)}"
+
+
+def _scope(step: Step, after: str = ", ") -> str:
+    """What is a pot of its own."""
+    names = [words.column(name) for name in step.by] + ["day"] * (step.window == "day" and "usage_date" not in step.by)
+    return f"for each {words.listed(names)}{after}" if names else ""
+
+
+def _otherwise(rule: Rule, before: Step, step: Step) -> str:
+    """The step as one that is tried after another."""
+    if step.kind == "to":
+        return f"else {words.pays(step.name)}"
+    if step.kind == "owner":
+        return f"else the {words.column(step.name)} pays"
+    without = {"owner": "where none is known", "driver": "without any", "even": "without any"}.get(before.kind, "where they cannot take it")
+    if rule.method == "composite" and before is rule.parts[0].chain[0]:
+        without = "a part without any"
+    scope = _scope(step, "") if _scope(step) != _scope(before) else ""
+    return f"{without}, {_basis(step)}{' ' * bool(scope)}{scope}"
 
 
 def _limits(part: Part, before: str, after: str) -> str:
     """What its cap and its cutoff say, between `before` and `after`; nothing without them."""
     said = []
     if part.cap:
-        said.append(f"at most {part.cap.times:f} times {_what(part.cap.of)}, the excess to {part.cap.excess}")
+        said.append(f"nobody takes more than {part.cap.times:f} times {words.driver(part.cap.of)}, {_over(part.cap.excess, 'the excess')}")
     if part.cutoff:
-        said.append(f"shares below {_percent(part.cutoff.below)} together to {part.cutoff.to}")
+        said.append(_over(part.cutoff.to, f"shares below {words.percent(part.cutoff.below)}"))
     return before + "; ".join(said) + after if said else ""
 
 
-def _percent(basis_points: int) -> str:
-    return f"{Decimal(basis_points) / 100:f}%"
-
-
-def _what(driver: str) -> str:
-    return "what owners already carry" if driver == ALLOCATED else driver.replace("_", " ")
-
-
-def _how(step: Step) -> str:
-    if step.kind == "owner":
-        return f"to the owner in {step.name}"
-    if step.kind == "to":
-        return f"to {step.name}"
-    if step.kind == "fixed":
-        return "by fixed weights " + ", ".join(f"{target} {weight:f}" for target, weight in step.weights)
-    how = f"evenly over {_what(step.name)}" if step.kind == "even" else f"in proportion to {_what(step.name)}"
-    if step.by:
-        how += " of each " + " and ".join(step.by)
-    return how + (" per day" if step.window == "day" else "")
+def _over(owner: str, what: str) -> str:
+    return f"{what} stay{'s' * (what == 'the excess')} without an owner" if owner == UNALLOCATED else f"the {owner} team pays {what}"

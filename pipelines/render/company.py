@@ -36,6 +36,7 @@ class Company:
         self.reconciled = figures.reconciled(con, period)
         self.exceptions = figures.exceptions(con, period)
         self.rules = figures.sentences(con, **scope)
+        self.weights = figures.weights(con, **scope)
         self.line_sums: dict[tuple[Any, ...], Decimal] = defaultdict(lambda: ZERO)
         for line in self.lines:
             self.line_sums[self._key(line)] += line["amount"]
@@ -341,7 +342,7 @@ class Company:
         self.book.table(ws, 1, "Lines", columns, rows)
 
     def _notes(self, title: str) -> None:
-        controls.notes_sheet(self.book, title, self.rules, None)
+        controls.notes_sheet(self.book, title, self.rules, self.weights, None)
 
 
 def _posting(line: figures.Row) -> list[str]:

@@ -168,7 +168,7 @@ _READING = (
 )  # fmt: skip
 
 
-def notes_sheet(book: Book, title: str, rules: list[Row], grain: str | None) -> None:
+def notes_sheet(book: Book, title: str, rules: list[Row], weights: list[Row], grain: str | None) -> None:
     ws = book.sheet(title, "How to read this workbook", [30, 88, 30])
     row = 4
     reading = [*_READING]
@@ -176,6 +176,7 @@ def notes_sheet(book: Book, title: str, rules: list[Row], grain: str | None) -> 
         reading.insert(0, ("Detail", f"The ledger behind every line: {grain}. A row without a line number is on no line: less than a cent."))
     row = _explained(book, ws, row, "Words", reading)
     row = _explained(book, ws, row, "Rules behind these figures", [(rule["rule_id"], rule["sentence"] or "") for rule in rules])
+    row = _explained(book, ws, row, "What a token weighs on our own model servers", [(one["serving_pool"], one["sentence"]) for one in weights])
     text = "What cannot be measured, priced or assigned is listed with its amount on the Exceptions sheet of the company workbook."
     book.one_page(ws, _explained(book, ws, row, "What is not known", [("Exceptions", text)]))
 

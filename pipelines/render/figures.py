@@ -220,6 +220,28 @@ def sentences(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
     )
 
 
+def weights(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
+    """What tokens weighed in the month on the model servers whose cost the ledger rows share."""
+    mine = "and l.team_id = $team_id" if "team_id" in scope else ""
+    return rows(
+        con,
+        f"""
+        with used as (
+            select c.serving_pool, min(c.usage_date) as first_day, max(c.usage_date) as last_day
+            from ledger l join charges c on c.charge_id = l.charge_id
+            where l.period = $period and l.version = $version and c.serving_pool is not null {mine}
+            group by all
+        )
+        select w.serving_pool, w.sentence
+        from token_weights w
+        join used u on u.serving_pool = w.serving_pool
+            and coalesce(w.valid_from <= u.last_day, true) and coalesce(w.valid_to > u.first_day, true)
+        order by w.serving_pool, w.valid_from nulls first
+        """,
+        **scope,
+    )
+
+
 def exceptions(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:
     return rows(con, "from exceptions where period = $period order by abs(coalesce(amount, 0)) desc, kind, what", period=period)
 

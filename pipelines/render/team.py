@@ -10,6 +10,7 @@ from typing import Any
 
 import duckdb
 
+from pipelines.allocation.words import driver
 from pipelines.render import controls, figures, summary, words
 from pipelines.render.book import (
     CHANGE,
@@ -215,7 +216,7 @@ class Team:
     def _pot(self, row: int, pot: Row) -> list[Any]:
         """The cells of one pot; without units there is nothing to compute again."""
         units, total, pool, amount = pot["units"], pot["driver_total"], pot["pool_cost"], pot["amount"]
-        values = [words.plain(pot["cost_pool"]), pot["service"], words.plain(pot["driver"]) or "named owner", pot["first_day"], pot["last_day"], pool]
+        values = [words.plain(pot["cost_pool"]), pot["service"], driver(pot["driver"]) if pot["driver"] else "named owner", pot["first_day"], pot["last_day"], pool]
         if units is None or not total:
             return [*values, None, None, (f"IF(G{row}=0,0,L{row}/G{row})", amount / pool if pool else ZERO), None, amount, None]
         again = words.half_up(pool * units / total)
@@ -232,7 +233,7 @@ class Team:
         notes = [
             "Cost of the pool is all that the rule split, also what it sent to a team that passes its cost on. Recomputed is pool times share."
             " Amounts are in the currency of the bill.",
-            *(f"Why: {words.reason(reason)}." for reason in sorted({pot["reason"] for pot in self.shared if pot["reason"]})),
+            *(f"Why: {reason}." for reason in sorted({pot["reason"] for pot in self.shared if pot["reason"]})),
         ]
         for offset, text in enumerate(notes, start=2):
             self.book.put(ws, row + offset, 2, text, NOTE)
@@ -322,7 +323,7 @@ class Team:
         self.book.table(ws, 1, "Detail", columns, [tuple(row[key] for key in keys) for row in self.detail])
 
     def _notes(self, title: str) -> None:
-        controls.notes_sheet(self.book, title, figures.sentences(self.con, **self.scope), self.grain)
+        controls.notes_sheet(self.book, title, figures.sentences(self.con, **self.scope), figures.weights(self.con, **self.scope), self.grain)
 
 
 def gap(pot: Row) -> Decimal | None:

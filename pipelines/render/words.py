@@ -12,21 +12,13 @@ from pipelines.render.figures import ZERO, Row
 
 MOST_POTS = 200
 _SPECIAL = {
-    "gpu_idle": "Idle GPUs", "@allocated": "cost carried so far", "query": "Vector queries", "platform": "Platform overhead",
-    "index_maintenance": "Index upkeep", "index_queries": "searches of the index", "index_writes": "writes to the index",
-    "weighted_tokens": "weighted tokens", "metered_tokens": "metered tokens", "metered_cost": "metered cost", "model_cost": "cost of the model",
-    "reserved_gpu_seconds": "GPU-seconds reserved", "cluster_tokens": "tokens of the cluster", "seats": "seats", "commitment_idle": "Unused commitment",
+    "gpu_idle": "Idle GPUs", "query": "Vector queries", "platform": "Platform overhead",
+    "index_maintenance": "Index upkeep", "commitment_idle": "Unused commitment",
 }  # fmt: skip
 _STATES = {
     "matched": "Matched", "variance_price": "Price differs", "variance_quantity": "Quantity differs", "variance_cost": "Cost differs", "unmetered": "Billed, not seen",
     "unbilled": "Not billed yet", "not_comparable": "No price to compare", "rejected": "Rows not readable",
 }  # fmt: skip
-_REASONS = (
-    (r"rule (.+) leaves it unallocated", lambda m: f"rule {m[1]} keeps it without an owner"),
-    (r"no owner in .+", lambda m: "the charge itself names no owner"),
-    (r"the driver names no owner", lambda m: "used by somebody whose team is not known"),
-    (r"driver (\S+) is zero or missing", lambda m: f"nothing was counted as {plain(m[1])}, so the next basis of the rule was used"),
-)
 
 
 def plain(name: str | None) -> str | None:
@@ -41,22 +33,10 @@ def state(name: str) -> str:
     return _STATES.get(name) or plain(name) or name
 
 
-def reason(text: str) -> str:
-    """Why cost has no owner or was shared by another basis; what is not known here is said as it is."""
-    return "; ".join(_one_reason(part) for part in text.split("; "))
-
-
-def _one_reason(text: str) -> str:
-    for pattern, say in _REASONS:
-        if match := re.fullmatch(pattern, text):
-            return say(match)
-    return text
-
-
 def subject(exception: Row) -> str:
     """What an exception is about."""
     what = exception["what"] or ""
-    return reason(what) if exception["kind"] == "unallocated" else what.replace("_", " ") if exception["kind"] == "rejected" else what
+    return what.replace("_", " ") if exception["kind"] == "rejected" else what
 
 
 def charge(line: Row) -> str:

@@ -14,7 +14,7 @@ shared as (
         a.allocated_ratio, a.consumed_quantity, a.list_cost, a.contracted_cost, a.effective_cost, a.billed_cost,
         case when v.charge_id is null then a.effective_cost else 0 end as chargeback_cost,
         case when a.driver = 'metered_cost' then a.driver_quantity end as metered_cost,
-        coalesce(a.reason, case when a.target = 'unallocated' then 'the usage names no team that we know' end) as reason
+        a.reason
     from allocations a
     join charge_portions p on p.usage_period = $period and p.charge_id = a.charge_id and p.portion = a.portion
     left join covered v on v.charge_id = a.charge_id and v.portion = a.portion
@@ -34,9 +34,13 @@ sold as (
     select
         charge_id, 'metered' as portion, '' as part, team_id, project_id, application, environment, 'inference' as activity,
         'rate card' as cost_pool, line_id as rule_id, 'rate' as method, 0 as fallback_level, meter as driver,
-        consumed_quantity as driver_quantity, consumed_quantity, amount as chargeback_cost
+        consumed_quantity as driver_quantity, consumed_quantity, amount as chargeback_cost,
+        money(cut(1000000000000, (sum(quantity) over so_far - quantity)::hugeint, (sum(quantity) over so_far)::hugeint,
+            (sum(quantity) over (partition by charge_id))::hugeint)) as allocated_ratio
     from tariffs
     where usage_period = $period
+    window so_far as (
+        partition by charge_id order by project_id, application, environment, serving_pool, model rows unbounded preceding)
     union all by name
     select
         t.charge_id, 'recovery' as portion, '' as part, b.platform_team as team_id, 'recovery' as activity,
@@ -76,6 +80,11 @@ select
     e.driver,
     e.driver_quantity::decimal(38, 12) as driver_quantity,
     e.driver_total::decimal(38, 12) as driver_total,
+    case
+        when e.driver_quantity is null then null
+        when e.method = 'rate' then c.consumed_unit
+        when e.method = 'even' then 'Owners'
+        when d.driver is not null then coalesce(d.unit, c.billing_currency) end as driver_unit,
     e.fallback_level::integer as fallback_level,
     coalesce(e.allocated_ratio, 0)::decimal(38, 12) as allocated_ratio,
     coalesce(e.consumed_quantity, 0)::decimal(38, 12) as consumed_quantity,
@@ -91,5 +100,6 @@ select
     e.reason
 from everything e
 join period_charges c on c.usage_period = $period and c.charge_id = e.charge_id
+left join driver_units d on d.driver = e.driver
 left join policy_team_cost_centers t on t.team_id = e.team_id
     and c.usage_date >= t.valid_from and c.usage_date < t.valid_to

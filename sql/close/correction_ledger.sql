@@ -21,6 +21,7 @@ select
     environment, service, model, activity, cost_pool, rule_id, method, stage, driver,
     max(driver_quantity) filter (side = 1) as driver_quantity,
     max(driver_total) filter (side = 1) as driver_total,
+    max(driver_unit) filter (side = 1) as driver_unit,
     coalesce(max(fallback_level) filter (side = 1), max(fallback_level)) as fallback_level,
     sum(side * allocated_ratio)::decimal(38, 12) as allocated_ratio,
     sum(side * consumed_quantity)::decimal(38, 12) as consumed_quantity,
@@ -37,3 +38,4 @@ select
 from sides
 group by all
 having list_cost <> 0 or contracted_cost <> 0 or effective_cost <> 0 or billed_cost <> 0 or chargeback_cost <> 0 or consumed_quantity <> 0
+    or allocated_ratio <> 0

@@ -4,12 +4,14 @@
 -- grain: ledger_id
 --   version: the closed version the row belongs to; 0 in a period that is still open
 --   line_id: the statement line that the row sums into
+--   allocated_method_id: FOCUS AllocatedMethodId: the rule, as allocation_rules describes it
+--   allocated_method_details: FOCUS AllocatedMethodDetails as JSON: the ratio and, where a driver decided, this row's units of it; on a correction the change of the ratio, so that it and what it corrects sum to one
 --   category: direct, shared, adjustment or recovery: the section of the statement
 with rows as (
     select
         ledger_id, usage_period as period, usage_date, charge_id, portion, part, team_id, cost_center, legal_entity, project_id,
         application, environment, service, model, activity, cost_pool, rule_id, method, stage, driver, driver_quantity,
-        driver_total, fallback_level, allocated_ratio, consumed_quantity, consumed_unit, list_cost, contracted_cost,
+        driver_total, driver_unit, fallback_level, allocated_ratio, consumed_quantity, consumed_unit, list_cost, contracted_cost,
         effective_cost, billed_cost, chargeback_cost, metered_cost, billing_currency, estimate_status,
         usage_period as original_period, reason
     from period_ledger
@@ -35,7 +37,7 @@ sorted as (
 select
     ledger_id, period, 0::integer as version, usage_date, charge_id, portion, part, team_id, cost_center, legal_entity, project_id,
     application, environment, service, model, activity, category, cost_pool, rule_id, method, stage, driver, driver_quantity,
-    driver_total, fallback_level, allocated_ratio, consumed_quantity, consumed_unit, list_cost, contracted_cost,
+    driver_total, driver_unit, fallback_level, allocated_ratio, consumed_quantity, consumed_unit, list_cost, contracted_cost,
     effective_cost, billed_cost, chargeback_cost, metered_cost, billing_currency, estimate_status, original_period, reason,
     key_of([period, team_id, cost_center, legal_entity, category, service, model, activity, billing_currency]) as line_id
 from sorted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ LEDGER = (
     "ledger_id, period, usage_date, charge_id, portion, part, team_id, cost_center, legal_entity, project_id, application, environment,"
     " service, model, activity, cost_pool, rule_id, method, stage, driver, driver_quantity, driver_total, fallback_level, allocated_ratio,"
     " consumed_quantity, consumed_unit, list_cost, contracted_cost, effective_cost, billed_cost, chargeback_cost, metered_cost,"
-    " billing_currency, estimate_status, original_period, reason"
+    " billing_currency, estimate_status, original_period, reason, driver_unit, allocated_method_id, allocated_method_details"
 )
 CHARGES = (
     "charge_id, provider, billing_account_id, sub_account_id, legal_entity, invoice_id, charge_category, charge_class, service, sku_meter,"
@@ -93,6 +94,28 @@ def test_law_of_the_ledger_in_another_engine(company: Home, tmp_path: Path) -> N
     for column in costs:
         assert both.filter(pl.col(column) != pl.col(f"{column}_ledger")).is_empty()
     assert both.filter(pl.col("effective_cost") != pl.col("chargeback_cost")).is_empty()
+
+
+def test_every_row_says_by_which_method_it_was_allocated_as_focus_does(rows) -> None:
+    """AllocatedMethodId is a rule that is explained; AllocatedMethodDetails is JSON whose ratios sum to one for every charge."""
+    import json
+
+    methods = dict(rows("select rule_id, sentence from allocation_rules"))
+    sums: dict[str, Fraction] = {}
+    units = set()
+    for charge, rule, quantity, unit, details in rows(
+        "select coalesce(c.corrects_charge_id, c.charge_id), l.allocated_method_id, l.driver_quantity, l.driver_unit, l.allocated_method_details"
+        " from ledger l join charges c on c.charge_id = l.charge_id"
+    ):
+        assert methods[rule]
+        (element,) = json.loads(details, parse_float=Fraction, parse_int=Fraction)["Elements"]
+        sums[charge] = sums.get(charge, Fraction(0)) + element["AllocatedRatio"]
+        known = quantity is not None and unit is not None
+        assert element.keys() == ({"AllocatedRatio", "UsageUnit", "UsageQuantity"} if known else {"AllocatedRatio"})
+        assert not known or (element["UsageUnit"], element["UsageQuantity"]) == (unit, Fraction(quantity))
+        units.add(unit)
+    assert set(sums.values()) == {Fraction(1)}
+    assert units == {None, "USD", "Tokens", "Weighted Tokens", "GPU-Seconds", "Queries", "Requests", "Seats"}
 
 
 def _bytes(home: Home) -> dict[str, tuple[str, int]]:

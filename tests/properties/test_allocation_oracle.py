@@ -36,6 +36,7 @@ SUPPORT = ["net", "ops", "sec"]
 CLUSTERS = ["c1", "c2", None]
 MEASURES = ["cost", "list_cost"]
 HELD = "@allocated"
+CALLED = {HELD: "what each team already carries"}
 
 
 # The naive allocation ------------------------------------------------------------------------------------------------
@@ -244,7 +245,7 @@ class Oracle:
                     kind = step.get("driver") or step.get("even")
                     told = list(reasons)
                     if step.get("to") == "unallocated" and not reasons:
-                        told = [f"rule {rule['id']} leaves it unallocated"]
+                        told = [f"rule {rule['id']} leaves it without an owner"]
                     total = sum(quantities.values())
                     shares = {key: q / total for key, q in quantities.items()}
                     named = "to" in step or "owner_column" in step
@@ -263,15 +264,15 @@ class Oracle:
         closed, allowed = self.closed(rule["pool"]), self.case.allowed[rule["id"]]
         if "to" in step:
             there = {} if step["to"] in closed else {(step["to"], None): Fraction(1)}
-            return there, f"{step['to']} cannot take it"
+            return there, f"the {step['to']} team cannot take it"
         if "weights" in step:
             given = {t: Fraction(str(w)) for t, w in step["weights"].items()}
             kept = {t: w for t, w in given.items() if w > 0 and t not in closed and allowed({"target": t})}
-            return {(t, None): w for t, w in kept.items()}, "the fixed weights cannot take it"
+            return {(t, None): w for t, w in kept.items()}, "none of the teams named can take it"
         if "owner_column" in step:
             owner = (charge[step["owner_column"]] or "").strip()
             ok = owner and owner not in closed and allowed({"target": owner})
-            return ({(owner, None): Fraction(1)} if ok else {}), f"no owner in {step['owner_column']}"
+            return ({(owner, None): Fraction(1)} if ok else {}), "no owner of the vendor project or key is known"
         name = step.get("driver") or step["even"]
         sums: dict[tuple[str, str | None], Fraction] = defaultdict(Fraction)
         for row in self.rows_for(rule, step, charge, name):
@@ -279,7 +280,7 @@ class Oracle:
                 sums[row["target"], None if "even" in step else row.get("project")] += row["weight"]
         if "even" in step:
             sums = {key: Fraction(1) for key in sums}
-        return {k: w for k, w in sums.items() if w > 0}, f"driver {name} is zero or missing"
+        return {k: w for k, w in sums.items() if w > 0}, "nobody carries any cost yet" if name == HELD else f"no record of {name}"
 
     def rows_for(
         self, rule: dict[str, Any], step: dict[str, Any], charge: dict[str, Any], name: str
@@ -345,11 +346,11 @@ class Oracle:
                 limit = Fraction(times) * max(most[owner], 0) * 10**12 / amount
                 if has > limit:
                     over += has - limit
-                    notes[owner].append(f"capped at {times} times {of}")
+                    notes[owner].append(f"limited to {times} times {CALLED.get(of, of)}")
                     for key in [key for key in shares if key[0] == owner]:
                         shares[key] *= limit / has
             if over:
-                notes[excess].append(f"what is over {times} times {of}")
+                notes[excess].append(f"what is over {times} times {CALLED.get(of, of)}")
                 shares[excess, None] = shares.get((excess, None), Fraction(0)) + over
                 quantities[excess, None] = quantities.get((excess, None), Fraction(0))
         if "cap" in top:
@@ -420,10 +421,10 @@ class Oracle:
             split = [largest_remainder(a, part.shares) for a in cuts]
             for key, share in part.shares.items():
                 target, project = key
-                notes = [part.notes.get(target)] + ["a part had no weights: the others took its share"] * missing
+                notes = [part.notes.get(target)] + ["a part of the rule had no basis: the others took its share"] * missing
                 reason = "; ".join(filter(None, ["; ".join(part.reasons), *notes])) or None
                 if target == "unallocated" and not reason:
-                    reason = "the driver names no owner"
+                    reason = "used by somebody whose team is not known"
                 shown = part.quantities[key]
                 row = (
                     charge["charge_id"], part.part, stage, pool, rule["id"], rule["method"], part.driver, target, project,

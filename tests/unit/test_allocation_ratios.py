@@ -104,8 +104,8 @@ def test_a_cap_and_a_cutoff_say_so_in_every_row_they_change(tmp_path: Path) -> N
     ).fetchall()
     assert told == [
         ("ads", 3, Decimal(3), None),
-        ("finance", 0, Decimal(1), "what is over 0.1 times @allocated"),
-        ("search", 4, Decimal(3), "capped at 0.1 times @allocated"),
+        ("finance", 0, Decimal(1), "what is over 0.1 times what each team already carries"),
+        ("search", 4, Decimal(3), "limited to 0.1 times what each team already carries"),
     ]
     passed = con.execute("select charge_id, target, driver_quantity::int, cost, reason from allocation_steps").fetchall()
     assert passed == [("c3", "platform", 2, Decimal("0.5"), "shares below 5% together")]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.allocation import rules
+from pipelines import models
+from pipelines.allocation import rules, words
 from pipelines.home import asset
 from pipelines.yaml_file import PolicyRefused
 
@@ -39,8 +40,42 @@ def test_the_shipped_policy_loads_and_says_every_rule_in_words() -> None:
     told = rules.describe(policy)
     assert [(rule_id, pool) for rule_id, pool, _ in told] == [(rule.id, rule.pool) for rule in policy.rules]
     sentences = {rule_id: sentence for rule_id, _, sentence in told}
-    assert sentences["own-tokens"].startswith("In proportion to metered cost of each charge_id, else")
-    assert "40% in proportion to seats, 60%" in sentences["platform-overhead"]
+    assert sentences["own-tokens"] == (
+        "For each bill line, shared by metered cost at our prices; without any, by metered tokens; else it stays without an owner."
+    )
+    assert sentences["idle-until-mid-october"] == "Until 15 October 2026, paid by the platform team."
+    assert sentences["platform-overhead"].startswith("40% shared by seats and 60% shared by what each team already carries; ")
+    assert not [text for text in sentences.values() if "_" in text or "@" in text]
+
+
+def test_pools_are_told_in_order_with_what_falls_into_them() -> None:
+    told = rules.tell(rules.load(asset("data", "policy", "allocation.yaml")))
+    pools = [line for line in told if not line.startswith(" ")]
+    assert pools[0] == "1. tax: tax" and pools[-1].endswith(". rest: everything else")
+    dated = told.index("   idle-until-mid-october: Until 15 October 2026, paid by the platform team.")
+    assert told[dated + 1].startswith("   idle-to-users: From 16 October 2026, for each GPU cluster, ")
+
+
+@pytest.mark.parametrize(
+    "sql, said",
+    [
+        ("true", "everything else"),
+        ("activity = 'gpu_idle'", "GPUs that stood idle"),
+        ("kind <> 'a' and vector_index_id is not null", "the kind is not a and a vector index is named"),
+        ("owner is null or service in ('x', 'y')", "no owner of the vendor project or key is named or the service is x or y"),
+        ("a = 'x' and (b = 'y' or c = 'z')", "a = 'x' AND (b = 'y' OR c = 'z')"),
+        ("cost > 0", "cost > 0"),
+    ],
+)
+def test_a_simple_condition_is_said_in_words(sql: str, said: str) -> None:
+    assert rules.condition(rules.predicate(sql)) == said
+
+
+def test_every_driver_of_ours_brings_its_words() -> None:
+    found = models.drivers()
+    assert found and not [name for name, model in found.items() if not (model.called and model.unit and model.description)]
+    assert words.driver("index_queries") == "searches" and words.unit("index_queries") == "Queries"
+    assert words.driver("head_count") == "head count" and words.unit("head_count") == "Head Count"
 
 
 REFUSED = [
@@ -181,12 +216,12 @@ def test_caps_and_cutoffs_are_told_in_words(tmp_path: Path) -> None:
     text = text.replace("driver: seats}", "driver: seats, cap: {times: 2, of: budget_usd, excess: office}}")
     told = {rule_id: sentence for rule_id, _, sentence in rules.describe(load(tmp_path, text))}
     assert told["idle-new"] == (
-        "In proportion to hours of each cluster, else to platform, from 2026-10-16; at most 1.5 times what owners already"
-        " carry, the excess to platform; shares below 0.5% together to other."
+        "From 16 October 2026, for each GPU cluster, shared by hours; else the platform team pays; nobody takes more than 1.5 times"
+        " what each team already carries, the platform team pays the excess; the other team pays shares below 0.5%."
     )
     assert told["overhead"] == (
-        "90% in proportion to seats (at most 2 times budget usd, the excess to office), 10% to observability; also what"
-        " other rules send to this team."
+        "90% shared by seats (nobody takes more than 2 times budget usd, the office team pays the excess) and 10% paid by the"
+        " observability team. The same holds for what other rules send to this team."
     )
 
 

@@ -23,7 +23,7 @@ SCRIPT = "<script>alert(1)</script> & 🚀"
 MONEY = "decimal(38,12)"
 TEAMS = {"search": HOSTILE, "support": SCRIPT, "platform": "AI Platform", "unallocated": "Unallocated"}
 COLUMNS = {
-    "charges": "charge_id provider billing_account_id invoice_id period effective_cost billed_cost billing_currency estimate_status",
+    "charges": "charge_id provider billing_account_id invoice_id period effective_cost billed_cost billing_currency estimate_status usage_date serving_pool",
     "ledger": "ledger_id period version usage_date charge_id portion part team_id cost_center legal_entity project_id application environment service model"
     " activity category cost_pool rule_id method stage driver driver_quantity driver_total fallback_level allocated_ratio consumed_quantity consumed_unit"
     " list_cost contracted_cost effective_cost billed_cost chargeback_cost metered_cost billing_currency estimate_status original_period reason line_id",
@@ -43,6 +43,9 @@ def company(days: int = 20, projects: int = 3) -> duckdb.DuckDBPyConnection:
     con.execute("create table allocation_rules(rule_id varchar, cost_pool varchar, sentence varchar)")
     con.execute("insert into allocation_rules values ('own-tokens', 'metered', 'Each team pays for its own tokens, by what they should have cost.'),"
                 " ('index-maintenance', 'index_maintenance', 'Upkeep of an index is shared by who searches it; without searches by who writes to it, else the platform pays.')")
+    con.execute("create table token_weights as select * from (values ('llama-pool', null, date '2026-10-01', 'A token of output weighs 3, until September.'),"
+                " ('llama-pool', date '2026-10-01', null, 'A token of output weighs 4, from 1 October 2026.'), ('other', null, null, 'Not used.'))"
+                " t(serving_pool, valid_from, valid_to, sentence)")
     con.execute(f"create table exceptions(period varchar, kind varchar, what varchar, amount {MONEY}, events bigint, detail varchar)")
     con.execute("insert into exceptions values ('2026-10', 'unallocated', '=cmd', 61.5, 3, 'cost that found no owner'),"
                 f" ('2026-10', 'unpriced', '{SCRIPT}', null, 12, 'usage of a model without a price')")
@@ -131,7 +134,8 @@ def _fill(con: duckdb.DuckDBPyConnection, period: str, version: int, days: int, 
         """
         insert into charges by name
         select charge_id, 'openai' as provider, 'acct-1' as billing_account_id, '+INV-1' as invoice_id, period, sum(effective_cost) as effective_cost,
-            sum(billed_cost) as billed_cost, 'USD' as billing_currency, 'Final' as estimate_status
+            sum(billed_cost) as billed_cost, 'USD' as billing_currency, 'Final' as estimate_status, any_value(usage_date) as usage_date,
+            any_value(case when service = 'Amazon EC2' then 'llama-pool' end) as serving_pool
         from ledger where period = $period group by all
         """,
         {"period": period},
@@ -404,9 +408,15 @@ def test_readers_meet_words_and_not_codes(books: dict[str, bytes]) -> None:
         said = "\n".join(str(cell.value) for ws in book_ if ws.title not in ("Detail", "Lines") for row in ws.iter_rows() for cell in row if isinstance(cell.value, str))
         assert not re.search(r"variance_|not_comparable|index_maintenance|gpu_idle|@allocated", said), name
     assert "Not billed yet" in texts(books["company"])
-    assert words.reason("no owner in owner; driver seats is zero or missing").startswith("the charge itself names no owner; nothing was counted as seats")
-    assert words.reason("something new") == "something new"
+    assert "searches" in texts(books["search"])
     assert words.state("some_new_state") == "Some new state"
+
+
+def test_notes_say_what_a_token_weighed_in_the_month(books: dict[str, bytes]) -> None:
+    for name in ("search", "company"):
+        assert "A token of output weighs 4, from 1 October 2026." in texts(books[name])
+        assert "until September" not in texts(books[name]) and "Not used." not in texts(books[name])
+    assert "A token of output" not in texts(books["support"])
 
 
 def test_sheets_print_on_landscape_pages_with_their_headings(books: dict[str, bytes]) -> None:
