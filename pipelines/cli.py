@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -23,6 +24,14 @@ HomeOption = Annotated[
     Path | None, typer.Option("--home", envvar="APPORTION_HOME", help="The home directory; default: the checkout.", show_default=False)
 ]
 FAR = timedelta(days=62)  # a later day is a slip of the year: it would book declared hardware for months to come
+def _month(text: str) -> str:
+    """YYYY-MM as it is; anything else is wrong usage."""
+    if not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", text, re.ASCII):
+        raise typer.BadParameter(f"{text} is not a month; write it as YYYY-MM")
+    return text
+
+
+MonthArgument = Annotated[str, typer.Argument(metavar="YYYY-MM", callback=_month)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 
@@ -108,7 +117,7 @@ def nightly(
 
 @app.command()
 def close(
-    period: Annotated[str, typer.Argument(metavar="YYYY-MM")],
+    period: MonthArgument,
     home: HomeOption = None,
     actor: Annotated[str, typer.Option("--actor", help="Who closes the month.")] = "finance",
 ) -> None:
@@ -170,7 +179,7 @@ def verify(home: HomeOption = None) -> None:
 @app.command()
 def explain(
     team: str,
-    period: Annotated[str, typer.Argument(metavar="YYYY-MM")],
+    period: MonthArgument,
     home: HomeOption = None,
     line: Annotated[int | None, typer.Option("--line", help="One line of the statement.")] = None,
     as_json: JsonOption = False,
@@ -193,12 +202,15 @@ def allocate(
     """The allocation kernel on plain CSV, without a home: a dry run for a policy under negotiation."""
     from pipelines.allocation import csv
 
+    for name, given in (("--rules", rules), ("--charges", charges), ("--drivers", drivers)):
+        if out and given and out.exists() and given.exists() and out.samefile(given):
+            raise typer.BadParameter(f"{out} is what {name} reads", param_hint="--out")
     csv.allocate(rules, charges, drivers, out)
 
 
 @app.command("whatif")
 def what_if(
-    period: Annotated[str, typer.Argument(metavar="YYYY-MM")],
+    period: MonthArgument,
     folder: Annotated[Path, typer.Option("--policy", help="A folder with all policy files, such as a changed copy of data/policy.")],
     home: HomeOption = None,
     as_json: JsonOption = False,

@@ -14,12 +14,13 @@ on its own, by largest remainder over whole pico-units, for every measure. Table
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Context, Decimal
 from fractions import Fraction
 from functools import reduce
+from math import lcm
 from typing import Any, NamedTuple
 
 import duckdb
@@ -91,6 +92,47 @@ class _Weight(NamedTuple):
     w: int
     exact: bool
     note: str | None = None
+
+
+class _Passage(NamedTuple):
+    """What one support team sends to another that serves it too: a share of all that passes through, by one weight of a pot."""
+
+    source: str
+    target: str
+    share: Fraction
+    pot: int
+    ord: int
+    note: str | None
+
+
+@dataclass(frozen=True)
+class _Passages:
+    """The passages of one set of pots, as whole numbers: `parts[n][team] / unit` of what arrives at `team` goes through n.
+
+    After those in `between` come the parts that leave each team for owners, so that what arrives is what is passed on.
+    """
+
+    between: list[_Passage]
+    ends: list[tuple[str, str]]
+    parts: list[dict[str, int]]
+    unit: int
+
+    @classmethod
+    def of(cls, sent: dict[str, dict[Any, Fraction]], between: list[_Passage]) -> _Passages:
+        through = kernel.visits(sent)
+        out = [(one.source, one.target, one.share) for one in between]
+        out += [(team, "", sum((share for to, share in shares.items() if to not in sent), Fraction(0))) for team, shares in sent.items()]
+        exact = [{team: share * through[team].get(source, Fraction(0)) for team in sent} for source, _, share in out]
+        unit = lcm(*(part.denominator for parts in exact for part in parts.values()))
+        return cls(between, [(a, b) for a, b, _ in out], [{t: int(part * unit) for t, part in parts.items()} for parts in exact], unit)
+
+    def sent(self, arrived: dict[str, int]) -> list[int]:
+        """Whole pico-units through each passage when so much arrives from outside; for every team they balance."""
+        amounts = [sum(parts[team] * amount for team, amount in arrived.items()) for parts in self.parts]
+        return kernel.whole_flows(self.ends, amounts, self.unit)
+
+    def reached(self, number: int, arrived: Collection[str]) -> bool:
+        return any(self.parts[number][team] for team in arrived)
 
 
 def _quoted(name: str) -> str:
@@ -811,7 +853,10 @@ class _Run:
     # Mutual services ----------------------------------------------------------------------------------------------
 
     def solve(self, stage: int, teams: tuple[str, ...]) -> None:
-        """Support teams that serve each other: what each item ends up as, solved exactly once per set of pots."""
+        """Support teams that serve each other: what each item ends up as, solved exactly once per set of pots.
+
+        What they send each other on the way is recorded as steps, gross: cost that comes back passes through again.
+        """
         con = self.con
         con.execute(
             """
@@ -822,11 +867,11 @@ class _Run:
         )
         chosen = ", ".join(["target", *self.dims])
         rows = con.execute(
-            f"select pot, coalesce(big, w::varchar), {chosen} from alloc_weights where pot in (select pot from alloc_split)"
+            f"select pot, ord, coalesce(big, w::varchar), {chosen} from alloc_weights where pot in (select pot from alloc_split)"
         ).fetchall()
-        weights: dict[int, list[tuple[tuple[Any, ...], int]]] = defaultdict(list)
-        for pot, w, *key in rows:
-            weights[pot].append((tuple(key), int(w)))
+        weights: dict[int, list[tuple[tuple[Any, ...], int, int]]] = defaultdict(list)
+        for pot, ord_, w, *key in rows:
+            weights[pot].append((tuple(key), int(w), ord_))
         levels = {
             row[0]: row[1:]
             for row in con.execute(
@@ -842,22 +887,30 @@ class _Run:
             "create or replace temp table alloc_solved(flows struct(pool varchar, pot bigint, share int, whole int)[], pool varchar, pot bigint)"
         )
         rules = {rule.id: rule for rule in self.rules}
+        passages: dict[int, _Passages] = {}
         for (flows,) in con.execute("select distinct flows from alloc_alike").fetchall():
             sent: dict[str, dict[Any, Fraction]] = {team: defaultdict(Fraction) for team in teams}
+            between: list[_Passage] = []
             for flow in flows:
-                total = sum(w for _, w in weights[flow["pot"]])
-                for key, w in weights[flow["pot"]]:
+                total = sum(w for _, w, _ in weights[flow["pot"]])
+                for key, w, ord_ in weights[flow["pot"]]:
                     to = key[0] if key[0] in sent else key
-                    sent[flow["pool"]][to] += Fraction(flow["share"], flow["whole"]) * Fraction(w, total)
+                    share = Fraction(flow["share"], flow["whole"]) * Fraction(w, total)
+                    sent[flow["pool"]][to] += share
+                    if to in sent:
+                        note = words.PART_WITHOUT_BASIS if flow["whole"] < BASIS_POINTS else None
+                        between.append(_Passage(flow["pool"], key[0], share, flow["pot"], ord_, note))
             stuck = kernel.without_exit(sent)
             for team in stuck:
                 sent[team] = {(UNALLOCATED, *self.no_dims): Fraction(1)}
             ends = kernel.reciprocal(sent)
+            here = _Passages.of(sent, [one for one in between if one.source not in stuck])
             for team in teams:
                 own = [levels[flow["pot"]] for flow in flows if flow["pool"] == team]
                 reason = words.ONLY_EACH_OTHER if team in stuck else max((r for _, r, _ in own if r), default=None)
                 pot = self.new_pot(rules[own[0][2]], stage, "", words.RECIPROCAL, max(level for level, _, _ in own), reason)
                 self.add_shares(pot, ends[team])
+                passages[pot] = here
                 con.execute("insert into alloc_solved values (?, ?, ?)", [flows, team, pot])
         con.execute(
             """
@@ -866,6 +919,32 @@ class _Run:
             from alloc_items i join alloc_alike a on a._pid = i._pid join alloc_solved s on s.flows = a.flows and s.pool = i.pool
             """
         )
+        self.record_passages(passages)
+
+    def record_passages(self, passages: dict[int, _Passages]) -> None:
+        """Steps between teams that serve each other, for every item in every measure; `passages` by the pots they end in."""
+        con, m = self.con, self.amounts
+        held: dict[int, dict[str, list[int]]] = defaultdict(dict)
+        of: dict[int, _Passages] = {}
+        for pid, pool, pot, *amounts in con.execute(
+            f"select i._pid, i.pool, s.pot, {', '.join(f'i.{a}::varchar' for a in m)}"
+            " from alloc_items i join alloc_split s on s._pid = i._pid and s.pool = i.pool order by i._pid, i.pool"
+        ).fetchall():
+            held[pid][pool] = [int(amount) for amount in amounts]
+            of[pid] = passages[pot]
+        columns: dict[str, list[Any]] = {name: [] for name in ("_pid", "pot", "ord", "note", *m)}
+        for pid, arrived in held.items():
+            sent = [of[pid].sent({team: amounts[i] for team, amounts in arrived.items()}) for i in range(len(m))]
+            for number, passage in enumerate(of[pid].between):
+                if of[pid].reached(number, arrived):
+                    row = (pid, passage.pot, passage.ord, passage.note, *(str(amounts[number]) for amounts in sent))
+                    for column, value in zip(columns.values(), row, strict=True):
+                        column.append(value)
+        types = {"_pid": pa.int64(), "pot": pa.int64(), "ord": pa.int64()}
+        con.register("alloc_between", pa.table({name: pa.array(values, types.get(name, pa.string())) for name, values in columns.items()}))
+        sums = ", ".join(f"{a}::hugeint" for a in m)
+        con.execute(f"insert into alloc_steps select _pid, pot, ord, note, {sums} from alloc_between")
+        con.unregister("alloc_between")
 
     def add_shares(self, pot: int, shares: dict[Any, Fraction]) -> None:
         """Exact shares as weights; shown as decimals of one."""

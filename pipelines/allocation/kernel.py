@@ -86,3 +86,55 @@ def reciprocal(flows: Mapping[str, Mapping[Key, Fraction]]) -> dict[str, dict[Ke
         center: {key: share for key, share in right.items() if share}
         for center, (_, right) in zip(centers, rows, strict=True)
     }
+
+
+def visits(flows: Mapping[str, Mapping[Key, Fraction]]) -> dict[str, dict[str, Fraction]]:
+    """How much passes through each center of one unit that arrives at a center: `visits(flows)[arrived][through]`.
+
+    More than one where it comes back. `flows` and ValueError as for `reciprocal`.
+    """
+    marks = {("through", center): center for center in flows}
+    marked = {
+        center: {**{other: share for other, share in out.items() if other in flows}, ("through", center): Fraction(1)}
+        for center, out in flows.items()
+    }
+    return {center: {marks[mark]: passed for mark, passed in ends.items()} for center, ends in reciprocal(marked).items()}
+
+
+def whole_flows(ends: Sequence[tuple[Hashable, Hashable]], amounts: Sequence[int], unit: int) -> list[int]:
+    """`amounts`, in units of which `unit` make one, each rounded to one of its two whole neighbours.
+
+    `ends` say from where to where each flows. Where inflow less outflow was a whole number, it stays the same. Rounds
+    along circles of flows that are not whole yet: what one end gains another loses.
+    """
+    whole = [amount // unit for amount in amounts]
+    left = {flow: amount % unit for flow, amount in enumerate(amounts) if amount % unit}
+    at: dict[Hashable, list[int]] = {}
+    for flow in left:
+        for node in ends[flow]:
+            at.setdefault(node, []).append(flow)
+    while left:
+        circle = _circle(ends, at, left)
+        up = min(unit - left[flow] if forward else left[flow] for flow, forward in circle)
+        down = min(left[flow] if forward else unit - left[flow] for flow, forward in circle)
+        step = up if up <= down else -down
+        for flow, forward in circle:
+            left[flow] += step if forward else -step
+            if left[flow] in (0, unit):
+                whole[flow] += left.pop(flow) // unit
+    return whole
+
+
+def _circle(ends: Sequence[tuple[Hashable, Hashable]], at: Mapping[Hashable, list[int]], left: Mapping[int, int]) -> list[tuple[int, bool]]:
+    """Flows of `left` that make a circle, each with whether it is walked from its first to its second end."""
+    last = next(iter(left))
+    node = ends[last][1]
+    seen, path = {ends[last][0]: 0, node: 1}, [(last, True)]
+    while True:
+        last = next(flow for flow in at[node] if flow in left and flow != last)
+        forward = ends[last][0] == node
+        path.append((last, forward))
+        node = ends[last][forward]
+        if node in seen:
+            return path[seen[node] :]
+        seen[node] = len(path)

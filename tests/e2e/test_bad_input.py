@@ -185,6 +185,13 @@ def test_a_slip_of_the_year_is_wrong_usage(home: Home) -> None:
     assert ended.returncode == 2 and "future" in ended.stderr and not home.current.exists()
 
 
+@pytest.mark.parametrize("command", [["close"], ["explain", "search"], ["whatif", "--policy", "."]])
+@pytest.mark.parametrize("month", ["2026-13", "2026-1", "october"])
+def test_a_month_that_is_none_is_wrong_usage(home: Home, command: list[str], month: str) -> None:
+    ended = apportion(home, *command, month)
+    assert ended.returncode == 2 and "is not a month" in ended.stderr
+
+
 def test_a_folder_without_policy_says_how_to_make_one(tmp_path: Path) -> None:
     ended = apportion(Home(tmp_path), "nightly")
     assert ended.returncode == 1 and "apportion init" in ended.stderr

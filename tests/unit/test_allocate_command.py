@@ -77,10 +77,10 @@ peak_gpus,docs,1,,
 """
 
 
-def run(folder: Path, rules: str, charges: str, drivers: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, rules: str, charges: str, drivers: str, *more: str) -> subprocess.CompletedProcess[str]:
     for name, text in (("rules.yaml", rules), ("charges.csv", charges), ("drivers.csv", drivers)):
         (folder / name).write_text(text, encoding="utf-8")
-    words = ["allocate", "--rules", "rules.yaml", "--charges", "charges.csv", "--drivers", "drivers.csv"]
+    words = ["allocate", "--rules", "rules.yaml", "--charges", "charges.csv", "--drivers", "drivers.csv", *more]
     return subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(Path.cwd())!r}); from pipelines.cli import main; sys.argv[1:] = {words!r}; main()"],
         cwd=folder, capture_output=True, text=True,
@@ -200,3 +200,11 @@ def test_what_is_wrong_is_refused_on_one_line(tmp_path: Path, file: str, text: s
     assert ended.returncode == 1 and ended.stdout == "", ended.stdout
     lines = ended.stderr.strip().splitlines()
     assert len(lines) == 1 and re.search(said, lines[0]) and ";" in lines[0], ended.stderr
+
+
+@pytest.mark.parametrize("name", ["rules.yaml", "charges.csv", "drivers.csv"])
+def test_an_output_that_is_an_input_is_wrong_usage(tmp_path: Path, name: str) -> None:
+    ended = run(tmp_path, GRAMMAR, CHARGES, DRIVERS, "--out", f"./{name}")
+    assert ended.returncode == 2 and "reads" in ended.stderr
+    kept = [(tmp_path / file).read_text() for file in ("rules.yaml", "charges.csv", "drivers.csv")]
+    assert kept == [GRAMMAR, CHARGES, DRIVERS]
