@@ -695,7 +695,7 @@ def _otherwise(rule: Rule, before: Step, step: Step) -> str:
         return f"else the {words.column(step.name)} pays"
     without = {"owner": "where none is known", "driver": "without any", "even": "without any"}.get(before.kind, "where they cannot take it")
     if rule.method == "composite" and before is rule.parts[0].chain[0]:
-        without = "a part without any"
+        without = "where a part has nothing to go by"
     scope = _scope(step, "") if _scope(step) != _scope(before) else ""
     return f"{without}, {_basis(step)}{' ' * bool(scope)}{scope}"
 
