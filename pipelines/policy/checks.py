@@ -108,7 +108,7 @@ class Checker:
         file = self.teams
         team_ids = self.unique("teams", "teams", file.teams, "teams")
         projects = self.unique("teams", "projects", file.projects, "projects")
-        self.unique("teams", "vector_indexes", file.vector_indexes, "vector indexes")
+        self.indexes = self.unique("teams", "vector_indexes", file.vector_indexes, "vector indexes")
         self.pools = self.unique("teams", "serving_pools", file.serving_pools, "serving pools")
         holders: dict[tuple[str, str], list[tuple[Loc, Dated]]] = defaultdict(list)
         for i, team in enumerate(file.teams):
@@ -157,6 +157,7 @@ class Checker:
                 self.refuse("sources", loc, f"{bill.name}: its files name no account", "add billing_account_id")
             for j, rule in enumerate(bill.activities):
                 self.known_pool("sources", (*loc, "activities", j, "serving_pool"), rule.serving_pool)
+                self.known("sources", (*loc, "activities", j, "vector_index_id"), rule.vector_index_id, self.indexes, "vector index", "add it to teams.yaml under vector_indexes")  # fmt: skip
         for (provider, account), dated in records.items():
             self.apart("sources", dated, f"two sources of record for {provider} {account}")
         clusters: dict[str, str] = {}

@@ -212,13 +212,14 @@ class Gateway(Source):
 
 
 class ActivityRule(Strict):
-    """Says what the money of matching bill lines was for; texts match with * and ? as in file names."""
+    """Says what the money of matching bill lines was for, and which pot it joins; texts match with * and ? as in file names."""
 
     activity: Activity
     serving_pool: Id | None = None
     cluster: Id | None = None
     gpu_model: Name | None = None
     capacity_type: CapacityType | None = None
+    vector_index_id: Name | None = None
     service: Name | None = None
     sku_meter: Name | None = None
     resource_id: Name | None = None

@@ -32,7 +32,7 @@ COLUMNS = {
     "billing": "source varchar, provider varchar, legal_entity varchar, final_after_days integer, vector_index_column varchar,"
     " record_from date, record_to date",
     "billing_scope": "source varchar, column_name varchar, value varchar",
-    "activities": "source varchar, ord integer, activity varchar, serving_pool varchar, cluster varchar, service varchar,"
+    "activities": "source varchar, ord integer, activity varchar, serving_pool varchar, cluster varchar, vector_index_id varchar, service varchar,"
     " gpu_model varchar, capacity_type varchar, sku_meter varchar, resource_id varchar, charge_description varchar, sub_account_id varchar",
     "serving_namespaces": "source varchar, namespace varchar, serving_pool varchar",
     "serving_models": "source varchar, model_name varchar, serving_pool varchar",
@@ -79,8 +79,8 @@ def _rows(policy: Policy) -> dict[str, list[tuple[Any, ...]]]:
         "billing": [(s.name, s.provider, s.legal_entity, s.final_after_days, s.vector_index_id, *span(s.record)) for s in sources.billing],
         "billing_scope": [(s.name, "sub_account_id", value) for s in sources.billing if s.scope for value in s.scope.sub_account_id],
         "activities": [
-            (s.name, i, a.activity, a.serving_pool, a.cluster, a.service, a.gpu_model, a.capacity_type, a.sku_meter, a.resource_id,
-             a.charge_description, a.sub_account_id)
+            (s.name, i, a.activity, a.serving_pool, a.cluster, a.vector_index_id, a.service, a.gpu_model, a.capacity_type, a.sku_meter,
+             a.resource_id, a.charge_description, a.sub_account_id)
             for s in sources.billing
             for i, a in enumerate(s.activities)
         ],

@@ -74,12 +74,21 @@ def arrivals(truth: Truth) -> list[Arrival]:
         *_weekly(truth, "rag-service", "jsonl", mapped.write_jsonl),
         *(arrival for delivery in bill_deliveries(truth) for arrival in _bill(delivery)),
         *_gpu(truth),
-        Arrival(PurePosixPath("drivers/finance/seats.csv"), date(2026, 9, 2), lambda: drivers.write(SEAT_DRIVER)),
+        *_drivers(),
     ]
     return sorted(made, key=lambda arrival: (arrival.arrives, str(arrival.path)))
 
 
-SEAT_DRIVER = {"seats": company.SEATS}
+def _drivers() -> Iterable[Arrival]:
+    vectors = [(team, n, index) for index, teams in company.INDEX_VECTORS.items() for team, n in teams.items()]
+    subscribers = [(team, 1, index) for index, teams in company.INDEX_SUBSCRIBERS.items() for team in teams]
+    files = {
+        "seats": drivers.write("seats", list(company.SEATS.items())),
+        "index_vectors": drivers.write("index_vectors", vectors, ["vector_index_id"]),
+        "index_subscribers": drivers.write("index_subscribers", subscribers, ["vector_index_id"]),
+    }
+    for name, data in files.items():
+        yield Arrival(PurePosixPath(f"drivers/finance/{name}.csv"), date(2026, 9, 2), lambda data=data: data)
 
 
 # --- gateways ----------------------------------------------------------------------------------------------------

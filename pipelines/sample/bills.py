@@ -36,7 +36,10 @@ CREDITS = {"2026-09": Decimal(-400), "2026-10": Decimal(-350)}
 
 READ_UNIT, WRITE_UNIT = Decimal(16), Decimal(4)  # USD per million
 GIGABYTE_HOUR = Decimal("0.00045")
+BACKUP_GIGABYTE_HOUR = Decimal("0.000139")
 PLAN_MINIMUM = Decimal(1600)  # a month
+BUCKET_GIGABYTES, BUCKET_PRICE = Decimal(60), Decimal("0.023")  # a day's part of the month; per gigabyte and month
+CLEANUP_HOURS, CLEANUP_PRICE = Decimal(12), Decimal("0.44")  # of one processing unit
 
 
 def scope(provider: str, team: str) -> str | None:
@@ -81,7 +84,7 @@ def lines(events: Iterable[Event], fees: bool = True) -> tuple[BillLine, ...]:
     events = tuple(events)
     made = [*_token_lines(metered_tokens(events)), *_index_lines(events)]
     if fees:
-        made += [*_node_lines(), *_monthly_lines(), *_foreign_lines(), *_storage_lines()]
+        made += [*_node_lines(), *_monthly_lines(), *_foreign_lines(), *_storage_lines(), *_document_lines()]
         made += _shortfall_lines(made)
     order = list(BILLING_ACCOUNTS)
     return tuple(
@@ -292,10 +295,28 @@ def _storage_lines() -> Iterator[BillLine]:
     for month in MONTHS:
         for day in _days_of(month):
             for index, gigabytes in company.INDEX_GIGABYTES.items():
+                for meter, price in (("Storage", GIGABYTE_HOUR), ("Backup", BACKUP_GIGABYTE_HOUR)):
+                    yield _line(
+                        "pinecone", "Pinecone Database", meter, day, day + timedelta(days=1), sub="larkfield-prod",
+                        description=f"{meter} of {index}", resource=index, quantity=Decimal(gigabytes * 24),
+                        unit="GB-Hours", price=price,
+                    )  # fmt: skip
+
+
+def _document_lines() -> Iterator[BillLine]:
+    """What the cloud bills behind the contracts' index: the documents themselves, and the job that cleans up."""
+    for month in MONTHS:
+        for day in _days_of(month):
+            tomorrow = day + timedelta(days=1)
+            yield _line(
+                "aws", "Amazon Simple Storage Service", "TimedStorage-ByteHrs", day, tomorrow, sub=OUR_SUB_ACCOUNT,
+                description="Contract documents", resource=company.DOCUMENT_BUCKET, quantity=BUCKET_GIGABYTES, unit="GB-Mo",
+                price=BUCKET_PRICE,
+            )  # fmt: skip
+            if day.weekday() == 6:
                 yield _line(
-                    "pinecone", "Pinecone Database", "Storage", day, day + timedelta(days=1), sub="larkfield-prod",
-                    description=f"Storage of {index}", resource=index, quantity=Decimal(gigabytes * 24),
-                    unit="GB-Hours", price=GIGABYTE_HOUR,
+                    "aws", "AWS Glue", "ETL-DPU-Hour", day, tomorrow, sub=OUR_SUB_ACCOUNT, description="Clean-up of contracts",
+                    resource=company.CLEANUP_JOB, quantity=CLEANUP_HOURS, unit="DPU-Hours", price=CLEANUP_PRICE,
                 )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ not depend on the pipeline that is tested against it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache
 
@@ -41,7 +41,17 @@ COST_CENTERS = {
     "platform": "CC-4200",
 }
 INDEX_KEEPERS = {"catalog": "search", "help-center": "support", "contracts": "docs"}
-INDEX_GIGABYTES = {"catalog": 180, "help-center": 45, "contracts": 260}
+HANDBOOK_MOVED = date(2026, 10, 12)  # from this day on the risk team keeps the handbook, until then support
+INDEX_GIGABYTES = {"catalog": 180, "help-center": 45, "contracts": 260, "reviews": 20, "handbook": 6}
+INDEX_VECTORS = {  # what the retrieval service counted by the team whose documents they are; it does not know the handbook
+    "catalog": {"search": 900_000, "marketing": 250_000},
+    "help-center": {"support": 310_000},
+    "contracts": {"docs": 700_000, "risk": 260_000},
+    "reviews": {"marketing": 120_000, "search": 40_000},
+}
+INDEX_SUBSCRIBERS = {"reviews": ("assistant", "marketing", "search"), "handbook": ("docs", "risk", "support")}
+DOCUMENT_BUCKET = "larkfield-contract-documents"  # the documents behind the index `contracts`
+CLEANUP_JOB = "contracts-cleanup"  # removes deleted documents from it, every Sunday
 
 BILLING_ACCOUNTS = {
     "openai": "org-larkfield",
@@ -65,6 +75,13 @@ def cost_center(team: str, day: date) -> str:
     if team == "docs" and day >= DOCS_MOVED:
         return "CC-5100"
     return COST_CENTERS.get(team, UNALLOCATED)
+
+
+def index_keeper(index: str, day: date) -> str | None:
+    """The team that keeps `index` on `day`; nobody keeps the reviews."""
+    if index == "handbook":
+        return "support" if day < HANDBOOK_MOVED else "risk"
+    return INDEX_KEEPERS.get(index)
 
 
 # --- prices ------------------------------------------------------------------------------------------------------
@@ -283,5 +300,14 @@ WRITE_TRAFFIC = (  # (index, writing project, owner of the documents or None for
     ("contracts", "docs-embeddings", "docs", 4),
     ("contracts", "platform-gateway", "risk", 2),
 )
+REVIEWS_SEARCHED_FROM = date(2026, 10, 1)  # filled in September, without a search
+REVIEW_SEARCHES = (("assistant-chat", 2_400), ("marketing-insights", 900))  # (project, most searches a day)
+REEMBEDDINGS = (  # (moment, project whose job embedded, index, team whose documents had changed if it is told, who pays, tokens)
+    (datetime(2026, 10, 14, 2, 10), "docs-embeddings", "contracts", "risk", "risk", 20_000_000),
+    (datetime(2026, 10, 9, 3, 0), "platform-gateway", "handbook", None, "support", 3_000_000),
+    (datetime(2026, 10, 13, 3, 0), "platform-gateway", "handbook", None, "risk", 5_000_000),
+    (datetime(2026, 10, 21, 3, 0), "marketing-insights", "reviews", None, "marketing", 2_000_000),
+)
+REEMBEDDING_MODEL, REEMBEDDING_TRACE = "text-embedding-3-large", "trace-reembedding"
 SPIKE = ("support", date(2026, 10, 20), 5)  # one team's bad day: so many times its usual traffic
 GROWTH_PER_DAY = 0.0055  # October is about 15 % above September

@@ -163,6 +163,32 @@ def index_writes(truth: Truth, period: str | None = None) -> dict[tuple[str, str
     return dict(totals)
 
 
+def index_storage(truth: Truth, period: str) -> dict[tuple[str, str | None], Decimal]:
+    """(index, its keeper on the day or None) -> what its storage and that of the documents behind it cost."""
+    totals: dict[tuple[str, str | None], Decimal] = defaultdict(Decimal)
+    for line in truth.bill_lines:
+        index = _index_of(line)
+        if index and line.month == period and line.meter in ("Storage", "TimedStorage-ByteHrs"):
+            totals[index, company.index_keeper(index, line.day)] += line.billed_cost
+    return dict(totals)
+
+
+def index_upkeep(truth: Truth, period: str) -> dict[str, Decimal]:
+    """Index -> what its backups and its clean-up cost."""
+    totals: dict[str, Decimal] = defaultdict(Decimal)
+    for line in truth.bill_lines:
+        index = _index_of(line)
+        if index and line.month == period and line.meter in ("Backup", "ETL-DPU-Hour"):
+            totals[index] += line.billed_cost
+    return dict(totals)
+
+
+def _index_of(line: BillLine) -> str | None:
+    if line.provider == "pinecone":
+        return line.resource_id
+    return "contracts" if line.resource_id in (company.DOCUMENT_BUCKET, company.CLEANUP_JOB) else None
+
+
 def _index_sum(truth: Truth, period: str | None, unit: str) -> dict[tuple[str, str], int]:
     totals: dict[tuple[str, str], int] = defaultdict(int)
     for event in _within(truth, period):

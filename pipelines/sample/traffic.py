@@ -53,6 +53,8 @@ def events(seed: int, scale: float) -> tuple[Event, ...]:
         *_llm_events(Random(f"{seed}/llm"), scale),
         *_proxy_events(Random(f"{seed}/proxy"), scale),
         *_index_events(Random(f"{seed}/index"), scale),
+        *_review_events(Random(f"{seed}/reviews")),
+        *_reembeddings(Random(f"{seed}/reembeddings")),
     ]
     return tuple(sorted(made, key=lambda event: (event.at, event.event_id)))
 
@@ -195,6 +197,14 @@ def _strays(rng: Random) -> Iterator[Event]:
     yield replace(event, gateway_team=None, api_key=company.STRAY_KEY, **nobody)
 
 
+def _reembeddings(rng: Random) -> Iterator[Event]:
+    """Documents that were embedded again: for another team, for the keeper of the index, and for the caller itself."""
+    for at, project_id, index, trigger, payer, tokens in company.REEMBEDDINGS:
+        event = _llm_event(rng, PROJECT[project_id], company.REEMBEDDING_MODEL, at)
+        cause = {"triggered_by": trigger, "team": payer, "vector_index_id": index, "request_type": "batch"}
+        yield replace(event, trace_id=company.REEMBEDDING_TRACE, **cause, **(NOTHING | {"input_uncached": tokens}))
+
+
 # --- the Bedrock proxy and the vector indexes --------------------------------------------------------------------
 
 
@@ -246,6 +256,19 @@ def _index_events(rng: Random, scale: float) -> Iterator[Event]:
                     operation="index_write",
                     triggered_by=owner,
                 )
+
+
+def _review_events(rng: Random) -> Iterator[Event]:
+    """An index that nobody keeps: filled every Monday, and not searched in its first month."""
+    for day, _ in _days():
+        if day.weekday() == 0:
+            units = rng.randrange(10_000, 60_000)
+            written = _index_event(rng, day, PROJECT["platform-gateway"], "reviews", "marketing", write_units=units)
+            yield replace(written, operation="index_write", triggered_by="marketing")
+        if day >= company.REVIEWS_SEARCHED_FROM:
+            for project_id, most in company.REVIEW_SEARCHES:
+                project, queries = PROJECT[project_id], rng.randrange(most // 4, most)
+                yield _index_event(rng, day, project, "reviews", project.team, queries=queries, read_units=queries * rng.randrange(5, 13))
 
 
 def _index_event(rng: Random, day: date, project: Project, index: str, payer: str, **units: int) -> Event:

@@ -71,7 +71,8 @@ matched as (
         arg_min(a.serving_pool, a.ord) filter (a.serving_pool is not null) as serving_pool,
         arg_min(a.cluster, a.ord) filter (a.cluster is not null) as cluster,
         arg_min(a.gpu_model, a.ord) filter (a.gpu_model is not null) as gpu_model,
-        arg_min(a.capacity_type, a.ord) filter (a.capacity_type is not null) as capacity_type
+        arg_min(a.capacity_type, a.ord) filter (a.capacity_type is not null) as capacity_type,
+        arg_min_null(a.vector_index_id, a.ord) as vector_index_id
     from ours o
     join policy_activities a on a.source = o.source
         and (a.service is null or o.service glob a.service)
@@ -120,7 +121,9 @@ named as (
                 when o.model_as_logged is not null then 'inference'
                 else 'other' end)
         end as activity,
-        case o.vector_index_column when 'resource_id' then o.resource_id when 'sub_account_id' then o.sub_account_id end as vector_index_id,
+        coalesce(m.vector_index_id, case o.vector_index_column
+            when 'resource_id' then o.resource_id
+            when 'sub_account_id' then o.sub_account_id end) as vector_index_id,
         m.serving_pool,
         m.cluster,
         w.owner,

@@ -1,12 +1,11 @@
-"""Drivers that finance keeps by hand: `driver, target, weight`."""
+"""Drivers that finance keeps by hand: `driver, target, weight`, and the keys that a driver has."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 
-def write(weights: Mapping[str, Mapping[str, int]]) -> bytes:
-    """driver -> target -> weight, in the given order."""
-    rows = ["driver,target,weight"]
-    rows += [f"{driver},{target},{weight}" for driver, targets in weights.items() for target, weight in targets.items()]
-    return ("\n".join(rows) + "\n").encode()
+def write(driver: str, rows: Sequence[tuple[str | int, ...]], keys: Sequence[str] = ()) -> bytes:
+    """Rows of (target, weight, *keys), in the given order, under a header."""
+    lines = [",".join(("driver", "target", "weight", *keys)), *(",".join(map(str, (driver, *row))) for row in rows)]
+    return ("\n".join(lines) + "\n").encode()

@@ -71,6 +71,7 @@ SELLERS = {
 CATEGORIES = {
     "Amazon Elastic Compute Cloud": ("Compute", "Virtual Machines", "Instance"),
     "Amazon Simple Storage Service": ("Storage", "Object Storage", "Bucket"),
+    "AWS Glue": ("Analytics", "Data Processing", "Job"),
     "Pinecone Database": ("Databases", "NoSQL Databases", "Vector Index"),
     "AWS Support (Business)": ("Management and Governance", "Support", None),
     "AWS Marketplace Tax": ("Other", "Other (Other)", None),
