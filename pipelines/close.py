@@ -182,7 +182,7 @@ BOOKED: dict[str, dict[str, str]] = {
             "VARCHAR",
         ),
         "stage": "INTEGER", "driver": "VARCHAR", "driver_quantity": _MONEY, "driver_total": _MONEY, "driver_unit": "VARCHAR",
-        "fallback_level": "INTEGER", "allocated_ratio": _MONEY, "consumed_quantity": _MONEY, "consumed_unit": "VARCHAR",
+        "fallback_level": "INTEGER", "split_by": "VARCHAR", "allocated_ratio": _MONEY, "consumed_quantity": _MONEY, "consumed_unit": "VARCHAR",
         **_COSTS, "chargeback_cost": _MONEY, "metered_cost": _MONEY, "billing_currency": "VARCHAR",
         "estimate_status": "VARCHAR", "original_period": "VARCHAR", "reason": "VARCHAR", "line_id": "VARCHAR",
     },

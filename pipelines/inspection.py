@@ -178,7 +178,7 @@ def explain(home: Home, team: str, period: str, line: int | None) -> dict[str, A
         chosen = next((row for row in lines if row["line_no"] == line), None)
         if chosen is None:
             raise Refused(f"line {line} is not on the statement", f"{team} {period}", f"choose 1 to {len(lines)}")
-        pots = _pots(con, period, chosen["line_id"])
+        pots = _pots(con, chosen)
         charges = _rows(
             con,
             """
@@ -207,42 +207,19 @@ def explain(home: Home, team: str, period: str, line: int | None) -> dict[str, A
         con.close()
 
 
-def _pots(con: duckdb.DuckDBPyConnection, period: str, line_id: str) -> list[dict[str, Any]]:
+def _pots(con: duckdb.DuckDBPyConnection, line: dict[str, Any]) -> list[dict[str, Any]]:
     """The pots behind a statement line, largest first: pool, driver, our units, all units, share, what it gave."""
     pots = _rows(
         con,
         """
-        with mine as (
-            select
-                charge_id, portion, part, stage, cost_pool, rule_id, method, driver, driver_total, fallback_level, reason,
-                sum(driver_quantity)::decimal(38, 12) as units, sum(chargeback_cost)::decimal(38, 12) as charged,
-                sum(effective_cost)::decimal(38, 12) as effective
-            from ledger where period = $period and line_id = $line_id
-            group by all
-        ),
-        split as (
-            select charge_id, portion, part, stage, rule_id, driver, driver_total, effective_cost from ledger where period = $period
-            union all
-            select charge_id, portion, part, stage, rule_id, driver, driver_total, effective_cost from allocation_steps
-        ),
-        whole as (
-            select * exclude (effective_cost), sum(effective_cost)::decimal(38, 12) as pool from split
-            where charge_id in (select charge_id from mine)
-            group by all
-        )
         select
-            m.rule_id, r.sentence, m.cost_pool, m.method, m.part, m.driver, m.units as our_units, m.driver_total as all_units,
-            m.fallback_level, m.reason, count(*) as charges, sum(w.pool)::decimal(38, 12) as pool,
-            sum(m.effective)::decimal(38, 12) as effective_cost, sum(m.charged)::decimal(38, 12) as charged
-        from mine m
-        join whole w on w.charge_id = m.charge_id and w.portion = m.portion and w.stage = m.stage and w.rule_id = m.rule_id
-            and w.part is not distinct from m.part and w.driver is not distinct from m.driver
-            and w.driver_total is not distinct from m.driver_total
-        left join allocation_rules r on r.rule_id = m.rule_id
-        group by all
-        order by abs(sum(m.charged)) desc, m.rule_id, m.driver_total, m.units
+            s.rule_id, r.sentence, s.cost_pool, s.pot, s.method, s.part, s.driver, s.our_units, s.all_units, s.fallback_level, s.reason,
+            s.charges, s.pool_cost as pool, s.effective_cost, s.chargeback_cost as charged
+        from shared_costs s left join allocation_rules r using (rule_id)
+        where s.period = $period and s.version = $version and s.line_id = $line_id
+        order by abs(s.chargeback_cost) desc, s.rule_id, s.pot, s.all_units, s.our_units
         """,
-        {"period": period, "line_id": line_id},
+        {"period": line["period"], "version": line["version"], "line_id": line["line_id"]},
     )
     for pot in pots:
         shared = pot["driver"] and pot["all_units"] and pot["method"] != "rate"
@@ -277,7 +254,8 @@ def explain_text(found: dict[str, Any]) -> str:
         f"exact {found['exact']:,.12f}, rounding to cents {found['rounding']:+,.12f}",
     ]
     for pot in found["pots"][:SHOWN_POTS]:
-        out.append(f"\n{pot['rule_id']} (pool {pot['cost_pool']}, {pot['charges']} charges): {pot['charged']:,.12f}")
+        pool = f"{pot['cost_pool']}, {pot['pot']}" if pot["pot"] else pot["cost_pool"]
+        out.append(f"\n{pot['rule_id']} (pool {pool}, {pot['charges']} charges): {pot['charged']:,.12f}")
         if pot["sentence"]:
             out.append(f"  {pot['sentence']}")
         if pot["share"] is not None:

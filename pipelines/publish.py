@@ -44,6 +44,7 @@ TABLES = (
         "*, rule_id as allocated_method_id, allocated_details(allocated_ratio, driver_unit, driver_quantity) as allocated_method_details",
     ),
     Published("allocation_steps", "all"),
+    Published("shared_costs", "all"),
     Published("statement_lines", "period, version, team_id, line_no"),
     Published("statements", "period, version, team_id, cost_center"),
     Published("bill_lines", "charge_id, source_file, source_row, usage_date", "* exclude (usage_period)"),

@@ -300,7 +300,7 @@ class _Run:
         sums = "".join(f", {m} hugeint" for m in self.amounts)
         con.execute(
             "create or replace temp table alloc_pots(pot bigint, rule_id varchar, cost_pool varchar, method varchar, part varchar, stage int,"
-            " driver varchar, fallback_level int, reason varchar)"
+            " driver varchar, fallback_level int, reason varchar, split_by varchar)"
         )
         weight = f"target varchar{dims}, quantity decimal(38, 12), w hugeint, big varchar, exact boolean, note varchar"
         con.execute(f"create or replace temp table alloc_loose(pot bigint, {weight})")
@@ -583,7 +583,7 @@ class _Run:
     def new_pot(self, rule: Rule, stage: int, part: str, driver: str | None, level: int, reason: str | None) -> int:
         self.pots += 1
         self.con.execute(
-            "insert into alloc_pots values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "insert into alloc_pots values (?, ?, ?, ?, ?, ?, ?, ?, ?, null)",
             [self.pots, rule.id, rule.pool, rule.method, part, stage, driver, level, reason],
         )
         return self.pots
@@ -675,8 +675,8 @@ class _Run:
     ) -> None:
         """The pots that alloc_hits names, and the numbers of alloc_keys as used; limits for those of a step that shares."""
         self.con.execute(
-            "insert into alloc_pots select distinct pot, ?, ?, ?, ?, ?::int, ?, ?::int, ? from alloc_hits",
-            [rule.id, rule.pool, rule.method, part.label, stage, step.driver, level, reason],
+            "insert into alloc_pots select distinct pot, ?, ?, ?, ?, ?::int, ?, ?::int, ?, ? from alloc_hits",
+            [rule.id, rule.pool, rule.method, part.label, stage, step.driver, level, reason, ",".join(step.by) or None],
         )
         first = self.pots + 1
         self.pots = max(self.pots, self.con.execute("select coalesce(max(pot), 0) from alloc_keys").fetchall()[0][0])
@@ -1125,7 +1125,7 @@ class _Run:
                 create or replace temp view {view} as
                 select
                     p.charge_id, p.portion, t.part, t.stage, t.cost_pool, t.rule_id, t.method, t.driver, w.target{dims},
-                    w.quantity as driver_quantity, s.driver_total, t.fallback_level,
+                    w.quantity as driver_quantity, s.driver_total, t.fallback_level, t.split_by,
                     case when w.target = '{UNALLOCATED}' then coalesce({why}, '{words.UNKNOWN_USER}') else {why} end as reason,
                     case when s.exact then {_plain("w.quantity")} else coalesce(w.big, w.w::varchar) end as weight,
                     case when s.exact then {_plain("s.driver_total")} else coalesce(s.big_total, s.total::varchar) end as weight_total,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
 
 from pipelines.policy.checks import span
-from pipelines.policy.files import UNITS, TokenWeights
+from pipelines.policy.files import UNITS, TokenWeights, VectorIndex
 
 if TYPE_CHECKING:
     from pipelines.policy import Policy
@@ -71,7 +72,7 @@ def _rows(policy: Policy) -> dict[str, list[tuple[Any, ...]]]:
         "team_modes": [(team.id, mode.mode, *span(mode)) for team in teams.teams for mode in team.mode],
         "belongs": [(*one.key, team.id, one.project, *span(one)) for team in teams.teams for one in team.belongs],
         "projects": [(project.id, project.team, project.application) for project in teams.projects],
-        "vector_indexes": [(index.id, index.name, owner.id, *span(owner)) for index in teams.vector_indexes for owner in index.team or []],
+        "vector_indexes": [(index.id, index.name, *keeper) for index in teams.vector_indexes for keeper in _keepers(index)],
         "serving_pools": [(pool.id, pool.name, pool.cluster) for pool in teams.serving_pools],
         "token_weights": [row for pool in teams.serving_pools for weights in pool.token_weights for row in _weights(pool.id, weights)],
         "gateway_accounts": [(s.name, provider, account) for s in sources.gateways for provider, account in s.accounts.items()],
@@ -102,6 +103,11 @@ def _rows(policy: Policy) -> dict[str, list[tuple[Any, ...]]]:
         "gl_accounts": list(policy.accounts.expense.items()),
         "close": [(policy.close.true_up_bound, policy.close.tolerance.unallocated_percent, policy.close.tolerance.unpriced_tokens_percent)],
     }  # fmt: skip
+
+
+def _keepers(index: VectorIndex) -> list[tuple[str | None, date, date]]:
+    """The team that keeps the index, with the days on which it does; one row without a team where nobody ever does."""
+    return [(owner.id, *span(owner)) for owner in index.team or []] or [(None, date.min, date.max)]
 
 
 def _weights(pool: str, weights: TokenWeights) -> Iterable[tuple[Any, ...]]:

@@ -106,42 +106,15 @@ def shared(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
     return rows(
         con,
         """
-        with mine as (
-            select
-                cost_pool, rule_id, part, stage, driver, driver_total, charge_id, portion, billing_currency, any_value(service) as service,
-                sum(driver_quantity)::decimal(38, 12) as units, sum(chargeback_cost)::decimal(38, 12) as amount,
-                min(usage_date) as day, max(reason) as reason
-            from ledger
-            where period = $period and version = $version and team_id = $team_id and category = 'shared'
-            group by all
-        ),
-        booked as (
-            from ledger where period = $period and version = $version
-        ),
-        split as (
-            select charge_id, portion, rule_id, part, stage, driver, driver_total, chargeback_cost as amount
-            from booked where category = 'shared'
-            union all
-            select charge_id, portion, rule_id, part, stage, driver, driver_total, effective_cost
-            from allocation_steps
-            where charge_id in (select charge_id from booked)
-                and charge_id not in (select charge_id from booked where activity = 'recovery')  -- the rate card covers it
-        ),
-        everyone as (
-            select * exclude (amount), sum(amount)::decimal(38, 12) as amount from split group by all
-        )
         select
-            m.cost_pool, m.rule_id, m.part, m.driver, m.service, m.units, m.driver_total, m.billing_currency,
-            sum(e.amount)::decimal(38, 12) as pool_cost, sum(m.amount)::decimal(38, 12) as amount,
-            min(m.day) as first_day, max(m.day) as last_day, max(m.reason) as reason, any_value(r.sentence) as sentence
-        from mine m
-        join everyone e on e.charge_id = m.charge_id and e.portion = m.portion and e.rule_id = m.rule_id and e.stage = m.stage
-            and e.part is not distinct from m.part and e.driver is not distinct from m.driver
-            and e.driver_total is not distinct from m.driver_total
-        left join allocation_rules r on r.rule_id = m.rule_id
+            s.cost_pool, s.rule_id, s.part, s.driver, s.pot, s.service, s.our_units as units, s.all_units as driver_total,
+            s.billing_currency, sum(s.pool_charged)::decimal(38, 12) as pool_cost, sum(s.chargeback_cost)::decimal(38, 12) as amount,
+            min(s.first_day) as first_day, max(s.last_day) as last_day, max(s.reason) as reason, any_value(r.sentence) as sentence
+        from shared_costs s left join allocation_rules r using (rule_id)
+        where s.period = $period and s.version = $version and s.team_id = $team_id and s.category = 'shared'
         group by all
-        having sum(m.amount) <> 0
-        order by m.cost_pool, m.rule_id, m.part, first_day, m.service, m.driver_total, m.units
+        having sum(s.chargeback_cost) <> 0
+        order by s.cost_pool, s.rule_id, s.part, s.pot, first_day, s.service, s.all_units, s.our_units
         """,
         **scope,
     )

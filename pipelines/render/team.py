@@ -216,7 +216,9 @@ class Team:
     def _pot(self, row: int, pot: Row) -> list[Any]:
         """The cells of one pot; without units there is nothing to compute again."""
         units, total, pool, amount = pot["units"], pot["driver_total"], pot["pool_cost"], pot["amount"]
-        values = [words.plain(pot["cost_pool"]), pot["service"], driver(pot["driver"]) if pot["driver"] else "named owner", pot["first_day"], pot["last_day"], pool]
+        what = ": ".join(part for part in (pot["pot"], pot["service"]) if part)
+        basis = driver(pot["driver"]) if pot["driver"] else "named owner"
+        values = [words.plain(pot["cost_pool"]), what or None, basis, pot["first_day"], pot["last_day"], pool]
         if units is None or not total:
             return [*values, None, None, (f"IF(G{row}=0,0,L{row}/G{row})", amount / pool if pool else ZERO), None, amount, None]
         again = words.half_up(pool * units / total)

@@ -12,8 +12,8 @@ from pipelines.render.figures import ZERO, Row
 
 MOST_POTS = 200
 _SPECIAL = {
-    "gpu_idle": "Idle GPUs", "query": "Vector queries", "platform": "Platform overhead",
-    "index_maintenance": "Index upkeep", "commitment_idle": "Unused commitment",
+    "gpu_idle": "Idle GPUs", "query": "Vector queries", "platform": "Platform overhead", "index_maintenance": "Index upkeep",
+    "vector_storage": "Index storage", "vector_queries": "Index searches", "vector_writes": "Index writes", "commitment_idle": "Unused commitment",
 }  # fmt: skip
 _STATES = {
     "matched": "Matched", "variance_price": "Price differs", "variance_quantity": "Quantity differs", "variance_cost": "Cost differs", "unmetered": "Billed, not seen",
@@ -64,12 +64,12 @@ def half_up(amount: Decimal) -> Decimal:
 
 
 def readable_pots(pots: list[Row]) -> list[Row]:
-    """The pots one by one or, where there are very many, summed per rule and driver (then without units)."""
+    """The pots one by one or, where there are very many, summed per rule, driver and pot (then without units)."""
     if len(pots) <= MOST_POTS:
         return pots
     merged: dict[tuple[Any, ...], Row] = {}
     for pot in pots:
-        key = (pot["cost_pool"], pot["rule_id"], pot["part"], pot["driver"], pot["billing_currency"])
+        key = (pot["cost_pool"], pot["rule_id"], pot["part"], pot["driver"], pot["pot"], pot["billing_currency"])
         if key not in merged:
             merged[key] = {**pot, "service": None, "units": None, "driver_total": None, "pool_cost": ZERO, "amount": ZERO}
         one = merged[key]

@@ -11,7 +11,7 @@ shared as (
         a.charge_id, a.portion, a.part, a.target as team_id, a.project_id, a.application, a.environment,
         coalesce(a.activity, p.activity) as activity,
         a.cost_pool, a.rule_id, a.method, a.stage, a.driver, a.driver_quantity, a.driver_total, a.fallback_level,
-        a.allocated_ratio, a.consumed_quantity, a.list_cost, a.contracted_cost, a.effective_cost, a.billed_cost,
+        a.split_by, a.allocated_ratio, a.consumed_quantity, a.list_cost, a.contracted_cost, a.effective_cost, a.billed_cost,
         case when v.charge_id is null then a.effective_cost else 0 end as chargeback_cost,
         case when a.driver = 'metered_cost' then a.driver_quantity end as metered_cost,
         a.reason
@@ -86,6 +86,7 @@ select
         when e.method = 'even' then 'Owners'
         when d.driver is not null then coalesce(d.unit, c.billing_currency) end as driver_unit,
     e.fallback_level::integer as fallback_level,
+    e.split_by,
     coalesce(e.allocated_ratio, 0)::decimal(38, 12) as allocated_ratio,
     coalesce(e.consumed_quantity, 0)::decimal(38, 12) as consumed_quantity,
     c.consumed_unit,

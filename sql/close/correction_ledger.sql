@@ -23,6 +23,7 @@ select
     max(driver_total) filter (side = 1) as driver_total,
     max(driver_unit) filter (side = 1) as driver_unit,
     coalesce(max(fallback_level) filter (side = 1), max(fallback_level)) as fallback_level,
+    coalesce(max(split_by) filter (side = 1), max(split_by)) as split_by,
     sum(side * allocated_ratio)::decimal(38, 12) as allocated_ratio,
     sum(side * consumed_quantity)::decimal(38, 12) as consumed_quantity,
     consumed_unit,

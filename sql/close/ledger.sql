@@ -11,7 +11,7 @@ with rows as (
     select
         ledger_id, usage_period as period, usage_date, charge_id, portion, part, team_id, cost_center, legal_entity, project_id,
         application, environment, service, model, activity, cost_pool, rule_id, method, stage, driver, driver_quantity,
-        driver_total, driver_unit, fallback_level, allocated_ratio, consumed_quantity, consumed_unit, list_cost, contracted_cost,
+        driver_total, driver_unit, fallback_level, split_by, allocated_ratio, consumed_quantity, consumed_unit, list_cost, contracted_cost,
         effective_cost, billed_cost, chargeback_cost, metered_cost, billing_currency, estimate_status,
         usage_period as original_period, reason
     from period_ledger
@@ -37,7 +37,7 @@ sorted as (
 select
     ledger_id, period, 0::integer as version, usage_date, charge_id, portion, part, team_id, cost_center, legal_entity, project_id,
     application, environment, service, model, activity, category, cost_pool, rule_id, method, stage, driver, driver_quantity,
-    driver_total, driver_unit, fallback_level, allocated_ratio, consumed_quantity, consumed_unit, list_cost, contracted_cost,
+    driver_total, driver_unit, fallback_level, split_by, allocated_ratio, consumed_quantity, consumed_unit, list_cost, contracted_cost,
     effective_cost, billed_cost, chargeback_cost, metered_cost, billing_currency, estimate_status, original_period, reason,
     key_of([period, team_id, cost_center, legal_entity, category, service, model, activity, billing_currency]) as line_id
 from sorted

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import Refused
-from pipelines.sample.arrivals import SEAT_DRIVER
+from pipelines.sample.company import SEATS
 from pipelines.sample.writers import drivers
 from pipelines.sources import SHAPES, Delivery, Format
 from pipelines.sources.drivers import drivers_csv, fx_csv
@@ -39,9 +39,9 @@ def refusal(format_: Format, path: Path, text: str) -> str:
 
 def test_drivers_of_the_sample_are_read_back(tmp_path: Path) -> None:
     path = tmp_path / "seats.csv.gz"
-    path.write_bytes(gzip.compress(drivers.write(SEAT_DRIVER)))
+    path.write_bytes(gzip.compress(drivers.write("seats", list(SEATS.items()))))
     rows = read(drivers_csv.FORMAT, path)
-    assert {row[3]: row[4] for row in rows} == SEAT_DRIVER["seats"]
+    assert {row[3]: row[4] for row in rows} == SEATS
     assert {row[:3] for row in rows} == {("seats", None, "{}")}
 
 

@@ -65,6 +65,7 @@ REFUSED = [
     ("sources", "- name: anthropic\n", "- name: ../anthropic\n", "name"),
     ("sources", "    cluster: batch\n", "    cluster: serving\n", "two sources of record for cluster serving"),
     ("sources", "activity: platform}", "activity: platforms}", "activity"),
+    ("sources", "activity: storage, vector_index_id: contracts}", "activity: storage, vector_index_id: contract}", "unknown vector index contract"),
     ("sources", "      event_id: id\n", "      event_id: {column: id, value: x}\n", "name a column"),
     ("contracts", 'percent: "7.5"', 'percent: "107.5"', "percent"),
     ("contracts", "meter: output", "meter: outputs", "meter"),

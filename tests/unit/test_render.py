@@ -16,6 +16,7 @@ import duckdb
 import openpyxl
 import pytest
 
+from pipelines import models
 from pipelines.render import book, controls, index, names, words, workbook
 
 HOSTILE = '=HYPERLINK("http://evil","x")'
@@ -23,9 +24,10 @@ SCRIPT = "<script>alert(1)</script> & 🚀"
 MONEY = "decimal(38,12)"
 TEAMS = {"search": HOSTILE, "support": SCRIPT, "platform": "AI Platform", "unallocated": "Unallocated"}
 COLUMNS = {
-    "charges": "charge_id provider billing_account_id invoice_id period effective_cost billed_cost billing_currency estimate_status usage_date serving_pool",
+    "charges": "charge_id provider billing_account_id invoice_id vector_index_id serving_pool cluster period effective_cost billed_cost"
+    " billing_currency estimate_status usage_date",
     "ledger": "ledger_id period version usage_date charge_id portion part team_id cost_center legal_entity project_id application environment service model"
-    " activity category cost_pool rule_id method stage driver driver_quantity driver_total fallback_level allocated_ratio consumed_quantity consumed_unit"
+    " activity category cost_pool rule_id method stage driver driver_quantity driver_total fallback_level split_by allocated_ratio consumed_quantity consumed_unit"
     " list_cost contracted_cost effective_cost billed_cost chargeback_cost metered_cost billing_currency estimate_status original_period reason line_id",
     "statement_lines": "period version team_id cost_center legal_entity line_no line_id category service model activity quantity unit unit_rate list_cost"
     " amount prior_amount currency fx_rate gl_account mode",
@@ -53,8 +55,11 @@ def company(days: int = 20, projects: int = 3) -> duckdb.DuckDBPyConnection:
                 f" billed_cost {MONEY}, quantity_variance {MONEY}, price_variance {MONEY}, cross_variance {MONEY})")
     con.execute("insert into reconciliation values ('2026-10', 'openai', 'acct-1', 'matched', 'billed cost shared by metered cost', 100, 100.2, 0.1, 0.1, 0),"
                 " ('2026-10', 'anthropic', 'acct-2', 'unbilled', 'accrued at our prices until the bill comes', 12, null, null, null, null)")
+    con.execute("create table policy_vector_indexes as select 'catalog' as vector_index_id, 'Product catalog' as name")
+    con.execute("create table policy_serving_pools(serving_pool varchar, name varchar)")
     for period, version in (("2026-09", 1), ("2026-10", 0)):
         _fill(con, period, version, days, projects)
+    con.execute(f"create view shared_costs as {next(m.sql for m in models.stage('marts') if m.name == 'shared_costs')}")
     return con
 
 
@@ -76,7 +81,7 @@ def _fill(con: duckdb.DuckDBPyConnection, period: str, version: int, days: int, 
                 t.team_id, t.cost_center, t.legal_entity, ($period || '-01')::date + d::integer as usage_date, 'direct' as category,
                 'inference' as activity, ['openai','anthropic'][1 + (d % 2)] as service, ['gpt-5-mini','claude-sonnet-5'][1 + (d % 2)] as model,
                 case when p = 0 then '@sum(A1)' else 'project-' || p end as project_id, 'chat' as application, 'production' as environment,
-                'metered' as cost_pool, 'own-tokens' as rule_id, 'proportional' as method, 0 as stage, 'metered_cost' as driver,
+                'metered' as cost_pool, 'own-tokens' as rule_id, 'proportional' as method, 0 as stage, 'metered_cost' as driver, 'charge_id' as split_by,
                 100 as driver_quantity, 400 as driver_total, (1000000 + d * 7777 + p * 131)::decimal(38, 12) as consumed_quantity, 'Tokens' as consumed_unit,
                 ((t.n * 17 + d * 31 + p * 7) * 0.123456789)::decimal(38, 12) as effective_cost, $period as original_period
             from (values ('search', 'CC-4120', 'DE01', 3), ('support', 'CC-3305', 'US01', 2), ('unallocated', null, 'US01', 0)) t(team_id, cost_center, legal_entity, n),
@@ -86,7 +91,8 @@ def _fill(con: duckdb.DuckDBPyConnection, period: str, version: int, days: int, 
         extra as (
             select
                 t.*, ($period || '-05')::date as usage_date, x.category, x.activity, 'pinecone' as service, null as model, null as project_id, null as application,
-                null as environment, x.cost_pool, x.rule_id, 'proportional' as method, x.stage, x.driver, x.units * t.share as driver_quantity, x.units as driver_total,
+                null as environment, x.cost_pool, x.rule_id, 'proportional' as method, x.stage, x.driver,
+                case when x.driver = 'index_queries' then 'vector_index_id' end as split_by, x.units * t.share as driver_quantity, x.units as driver_total,
                 0 as consumed_quantity, 'Queries' as consumed_unit, (x.cost * t.share)::decimal(38, 12) as effective_cost, x.original_period
             from (values ('search', 'CC-4120', 'DE01', 0.3), ('support', 'CC-3305', 'US01', 0.5), ('platform', 'CC-1', 'US01', 0.2)) t(team_id, cost_center, legal_entity, share),
                 (values ('shared', 'index_maintenance', 'index_maintenance', 'index-maintenance', 0, 'index_queries', 5000, 643.335, $period),
@@ -133,9 +139,9 @@ def _fill(con: duckdb.DuckDBPyConnection, period: str, version: int, days: int, 
     con.execute(
         """
         insert into charges by name
-        select charge_id, 'openai' as provider, 'acct-1' as billing_account_id, '+INV-1' as invoice_id, period, sum(effective_cost) as effective_cost,
-            sum(billed_cost) as billed_cost, 'USD' as billing_currency, 'Final' as estimate_status, any_value(usage_date) as usage_date,
-            any_value(case when service = 'Amazon EC2' then 'llama-pool' end) as serving_pool
+        select charge_id, 'openai' as provider, 'acct-1' as billing_account_id, '+INV-1' as invoice_id, 'catalog' as vector_index_id, period,
+            sum(effective_cost) as effective_cost, sum(billed_cost) as billed_cost, 'USD' as billing_currency, 'Final' as estimate_status,
+            any_value(usage_date) as usage_date, any_value(case when service = 'Amazon EC2' then 'llama-pool' end) as serving_pool
         from ledger where period = $period group by all
         """,
         {"period": period},
@@ -341,6 +347,7 @@ def test_shares_can_be_computed_again_with_what_support_teams_passed_on(books: d
     parts = [value for value in column(books["search"], "Shared costs", "Our part") if isinstance(value, float)]
     gaps = [value for value in column(books["search"], "Shared costs", "Difference") if value is not None]
     assert len(parts) == 3 and gaps == [0, 0]  # two pots and the total
+    assert {"Product catalog: pinecone", "pinecone"} <= set(column(books["search"], "Shared costs", "What"))  # a credit is of no index
     assert verdict(books["search"], "Shares can be computed again") == "OK"
 
 

@@ -121,7 +121,11 @@ def test_the_company_is_the_one_of_the_policy() -> None:
     assert {(t, "provider_project", w) for t, w in company.ANTHROPIC_WORKSPACES.items()} <= belongs
     assert {(t, "gateway_team", f"team-{t}") for t in company.TEAMS} <= belongs
     assert ("data-science", "api_key", company.NOTEBOOK_KEY) in belongs
-    assert {index["id"]: index["team"] for index in teams["vector_indexes"]} == company.INDEX_KEEPERS
+    always = {index["id"]: index.get("team") for index in teams["vector_indexes"] if index["id"] != "handbook"}
+    assert always == {**company.INDEX_KEEPERS, "reviews": None} == {index: company.index_keeper(index, WAVE_1) for index in always}
+    until, since = next(index["team"] for index in teams["vector_indexes"] if index["id"] == "handbook")
+    assert until["to"] == since["from"] == company.HANDBOOK_MOVED
+    assert [until["id"], since["id"]] == [company.index_keeper("handbook", company.HANDBOOK_MOVED - timedelta(days=n)) for n in (1, 0)]
     assert company.cost_center("docs", date(2026, 10, 15)) != company.cost_center("docs", date(2026, 10, 16))
 
 

@@ -5,3 +5,4 @@ from policy_vector_indexes i, lateral (
         greatest(i.valid_from, $period_start::date)::timestamp,
         least(i.valid_to - 1, $period_end::date - 1)::timestamp, interval 1 day)) as d
 )
+where i.team_id is not null
