@@ -51,18 +51,18 @@ def _units(run: Run, scope: Scope) -> None:
 
 
 def driver_table(run: Run, scope: Scope, name: str) -> str | None:
-    """A temp table with the driver's rows: one of `sql/allocate/drivers/`, else a landed driver of that name."""
+    """A temp table with the driver's rows: one of `sql/allocate/drivers/`, else a landed driver of that name.
+
+    A landed driver that says nothing about this period is empty, so that its rule falls back; one never landed is unknown.
+    """
     con = run.con
     table = f"driver_{re.sub(r'[^a-z0-9_]', '_', name)}"
     if model := models.drivers().get(name):
         models.make(con, replace(model, name=table), scope.params)
         return table
-    landed = con.execute(
-        "select distinct unnest(json_keys(keys)) from drivers where usage_period = ? and driver = ?", [scope.period.label, name]
-    ).fetchall()
-    known = con.execute("select count(*) from drivers where usage_period = ? and driver = ?", [scope.period.label, name]).fetchall()
-    if not known[0][0]:
+    if not con.execute("select count(*) from drivers where driver = ?", [name]).fetchall()[0][0]:
         return None
+    landed = con.execute("select distinct unnest(json_keys(keys)) from drivers where driver = ?", [name]).fetchall()
     keys = sorted(row[0] for row in landed)
     odd = [key for key in keys if not re.fullmatch(r"[a-z_][a-z0-9_]*", key)]
     if odd:
