@@ -154,15 +154,6 @@ def index_write_units(truth: Truth, period: str | None = None) -> dict[tuple[str
     return _index_sum(truth, period, "write_units")
 
 
-def index_writes(truth: Truth, period: str | None = None) -> dict[tuple[str, str], int]:
-    """(index, team whose documents were written) -> write events."""
-    totals: dict[tuple[str, str], int] = defaultdict(int)
-    for event in _within(truth, period):
-        if event.operation == "index_write":
-            totals[event.vector_index_id or "", event.team] += 1
-    return dict(totals)
-
-
 def index_storage(truth: Truth, period: str) -> dict[tuple[str, str | None], Decimal]:
     """(index, its keeper on the day or None) -> what its storage and that of the documents behind it cost."""
     totals: dict[tuple[str, str | None], Decimal] = defaultdict(Decimal)

@@ -109,7 +109,7 @@ def test_usage_that_no_gateway_saw_is_named(rows) -> None:
 
 @pytest.mark.parametrize("period", PERIODS)
 def test_vector_indexes_are_paid_by_who_searches_and_whose_documents(rows, period: str) -> None:
-    for activity, driver in (("query", expected.index_queries), ("embedding", expected.index_writes), ("index_maintenance", expected.index_queries)):
+    for activity, driver in (("query", expected.index_queries), ("embedding", expected.index_write_units), ("index_maintenance", expected.index_queries)):
         used = driver(TRUTH, period)
         cost = dict(
             ((index, team), amount)

@@ -97,6 +97,24 @@ def test_an_embedding_is_paid_by_its_trigger_then_the_keeper_of_the_day_then_the
     assert payer(con, day, **said) == (caller, pays)
 
 
+# --- writes --------------------------------------------------------------------------------------------------------
+
+
+def test_writes_weigh_their_units_and_requests_only_where_an_index_counts_no_units(con) -> None:
+    con.execute(
+        """
+        create table usage_daily as
+        select date '2026-10-05' as usage_date, *, 'p' as project_id, null as application, null as environment
+        from (values ('catalog', 'marketing', 'index_write', 900, 1), ('catalog', 'search', 'index_write', 100, 9), ('catalog', 'docs', 'vector_query', 7, 7),
+                     ('catalog', 'risk', 'index_write', null, 4), ('notes', 'docs', 'index_write', null, 3), ('notes', 'risk', 'index_write', 0, 1))
+            t(vector_index_id, team_id, operation, search_units, requests)
+        """
+    )
+    models.make(con, models.Model("allocate", "written", asset("sql", "allocate", "drivers", "index_writes.sql").read_text(), "", ""), PARAMS)
+    found = con.execute("select vector_index_id, target, weight::int from written where weight > 0 order by all").fetchall()
+    assert found == [("catalog", "marketing", 900), ("catalog", "search", 100), ("notes", "docs", 3), ("notes", "risk", 1)]
+
+
 # --- storage and upkeep --------------------------------------------------------------------------------------------
 
 COLUMNS = {

@@ -69,7 +69,7 @@ ALL_COLUMNS: Mapping[str, Column] = {  # everything, under the canonical names: 
     "avoided_input_tokens": lambda e: e.avoided_input,
     "avoided_output_tokens": lambda e: e.avoided_output,
     "queries": lambda e: e.queries,
-    "search_units": lambda e: e.read_units,
+    "search_units": lambda e: e.read_units or e.write_units,
 }
 
 
@@ -100,7 +100,6 @@ def _record(event: Event) -> dict[str, object]:
         "kind": "search" if search else "upsert",
         "index": event.vector_index_id,
         "searches": event.queries,
-        "read_units": event.read_units,
-        "write_units": event.write_units,
+        "units": event.read_units or event.write_units,
         "query_text": f"{CANARY}: where is it?" if search else None,
     }
