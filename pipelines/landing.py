@@ -30,7 +30,7 @@ from pipelines.books import Arrivals
 from pipelines.content import Content, inspect, locate, open_content, without_bom
 from pipelines.errors import Refused
 from pipelines.home import Home
-from pipelines.sources import KINDS, SHAPES, Delivery, Format, registry
+from pipelines.sources import KINDS, SHAPES, Delivery, FileRule, Format, registry
 from pipelines.warehouse import sync, transaction, write_parquet
 
 TEMPORARY = (".tmp", ".part", ".partial", ".crdownload", "~")
@@ -284,7 +284,7 @@ def _reader(format_: Format, entry: Any) -> str:
 def _code(format_: Format) -> str:
     module = Path(format_.read.__code__.co_filename)
     shared = Path(registry.__file__).parent
-    common = (shared / name for name in ("__init__.py", "reading.py", "fields.py", "gateway/lines.py"))
+    common = (shared / name for name in ("__init__.py", "reading.py", "texts.py", "fields.py", "gateway/lines.py"))
     files = {module, *module.parent.glob("*.py"), *common}
     return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()
 
@@ -297,9 +297,9 @@ def _land_one(con: duckdb.DuckDBPyConnection, home: Home, found: Found, arrived:
     kind, source, delivery_id = found.kind, found.source, found.delivery_id
     first = found.files[0]
     _read(con, home, found)
-    line_records = found.format.line_records or getattr(found.entry, "file", None) == "jsonl"
+    line_records = _holds(found.format.line_records, found)
     counts = _counts(con, found, line_records)
-    quarantined = _quarantined(con, found, line_records)
+    quarantined = _quarantined(con, found, line_records or _holds(found.format.in_lines, found))
     lake_file = f"landed/{kind}/{delivery_id[:16]}-{found.reader}.parquet"
     write_parquet(con, _lake_select(kind), home.lake / lake_file, {"source": source, "delivery_id": delivery_id, "source_file": first.name})
     with transaction(con):
@@ -365,14 +365,19 @@ def _counts(con: duckdb.DuckDBPyConnection, found: Found, line_records: bool) ->
     return {"lines": lines, "blank": blank, "good": good, "rejected": rejected}
 
 
-def _quarantined(con: duckdb.DuckDBPyConnection, found: Found, line_records: bool) -> list[dict[str, Any]]:
+def _holds(rule: bool | FileRule, found: Found) -> bool:
+    return rule(found.entry, found.files[0].path) if callable(rule) else rule
+
+
+def _quarantined(con: duckdb.DuckDBPyConnection, found: Found, by_line: bool) -> list[dict[str, Any]]:
     """Coordinates and reason of every rejected row, never its text."""
     rejected = con.execute("select source_row, reject from parsed where reject is not null order by source_row").fetchall()
     first, content = found.files[0], found.contents[0]
     (records,) = con.execute("select count(*) from parsed").fetchall()[0]
-    header = 0 if line_records else 1
+    header = 0 if by_line else 1
+    csv_lines = first.name.endswith((".csv", ".csv.gz")) and content.lines == records + header
     lines = {}
-    if rejected and len(found.files) == 1 and (line_records or content.lines == records + header):
+    if rejected and len(found.files) == 1 and (by_line or csv_lines):
         lines = locate(first.path, {row + header for row, _ in rejected})
     rows = []
     for row, reason in rejected:

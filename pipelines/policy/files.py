@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from pipelines.sources import CONTEXT
 from pipelines.sources.currency import CURRENCIES
 from pipelines.yaml_file import Dated, Exact, Name, Strict
 
@@ -16,6 +18,8 @@ ACTIVITIES = (
     "commitment_idle", "tax", "credit", "adjustment", "recovery", "other",
 )  # fmt: skip
 BELONGINGS = ("gateway_team", "api_key", "provider_project", "provider_key", "slurm_account", "namespace")
+TRACES = ("otel_genai", "langfuse")  # formats whose business context has no names of its own
+BODY = re.compile(r"prompt|completion|message|content|input|output|instruction|tool", re.IGNORECASE)  # of a call, in a trace
 UNITS = {"token": 1, "1K tokens": 1_000, "1M tokens": 1_000_000}
 
 
@@ -200,6 +204,7 @@ class Gateway(Source):
     serving: dict[Name, Id] = {}
     file: Literal["csv", "jsonl", "parquet"] | None = None
     fields: dict[Name, Name | MappedField] | None = None
+    attributes: dict[Literal[CONTEXT], Name] = {}  # of a trace: our name -> its attribute or metadata key
     tokens: Literal["inclusive", "exclusive"] = "inclusive"
     time_zone: Name | None = None
     time_format: Name | None = None
@@ -208,6 +213,11 @@ class Gateway(Source):
     def _mapped(self) -> Gateway:
         if self.format == "mapped" and (self.file is None or not self.fields):
             raise ValueError("format mapped needs `file` (csv, jsonl or parquet) and `fields`")
+        if self.attributes and self.format not in TRACES:
+            raise ValueError(f"only {' and '.join(TRACES)} read `attributes`")
+        body = next((name for name in self.attributes.values() if BODY.search(name)), None)
+        if body:
+            raise ValueError(f"attribute {body} may hold a prompt or an answer, which are never read")
         return self
 
 

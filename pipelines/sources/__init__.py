@@ -62,6 +62,13 @@ EVENT = {
     "source_cost": MONEY,  # what the source says it cost: evidence only
 }
 
+# What a call was for and for whom: a trace has these as attributes or metadata, under names that the source's
+# `attributes` say (canonical name -> name in the trace), else under these.
+CONTEXT = (
+    "gateway_team", "project", "application", "environment", "customer_id", "user_tier", "request_type", "triggered_by",
+    "api_key_id", "provider", "region", "service_tier", "vector_index_id", "session_id", "routing_reason", "quality_score",
+)  # fmt: skip
+
 BILL_LINE = {
     "service_provider": "VARCHAR",  # as the bill names the seller
     "billing_account_id": "VARCHAR",
@@ -163,12 +170,16 @@ class Delivery:
     blank: int
 
 
+FileRule = Callable[[Any, Path], bool]  # of the source's entry and one of its files
+
+
 @dataclass(frozen=True)
 class Format:
     """One readable format.
 
     `read(con, delivery, source)` leaves `parsed` (and `coverage` for bills); `source` is the entry of sources.yaml.
-    `line_records` says that every non-blank physical line is one row of `parsed`: landing then proves it.
+    `line_records` says that every non-blank physical line is one row of `parsed`: landing then proves it. `in_lines`
+    says that `source_row` is a physical line that may hold several rows or none. Both may depend on the source and file.
     `pages` says that files of one folder may continue each other (`has_more`) and arrive as one delivery.
     """
 
@@ -176,7 +187,8 @@ class Format:
     kind: str
     suffixes: tuple[str, ...]
     read: Callable[[duckdb.DuckDBPyConnection, Delivery, Any], None]
-    line_records: bool = False
+    line_records: bool | FileRule = False
+    in_lines: bool | FileRule = False
     pages: bool = False
 
 

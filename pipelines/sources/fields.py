@@ -10,7 +10,6 @@ Names from the map are bound as values or quoted as identifiers. A column that i
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,14 +18,8 @@ import duckdb
 
 from pipelines.errors import Refused
 from pipelines.sources import Delivery
-from pipelines.sources.gateway.lines import LINES
-from pipelines.sources.reading import load_csv, where
-
-SUFFIXES = {
-    "csv": (".csv", ".csv.gz"),
-    "jsonl": (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz", ".json", ".json.gz"),
-    "parquet": (".parquet",),
-}
+from pipelines.sources.reading import where
+from pipelines.sources.texts import SUFFIXES, load
 
 
 @dataclass(frozen=True)
@@ -60,8 +53,7 @@ def load_texts(con: duckdb.DuckDBPyConnection, delivery: Delivery, file: str, fi
     (path,) = delivery.paths
     if not path.name.endswith(SUFFIXES[file]):
         raise Refused(f"sources.yaml says {file}", where(delivery, path), f"deliver {' or '.join(SUFFIXES[file])}")
-    columns = sorted({mapped.column for mapped in fields.values() if mapped.column})
-    return {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}[file](con, delivery, columns)
+    return load(con, delivery, {column: (column,) for column in sorted({mapped.column for mapped in fields.values() if mapped.column})})
 
 
 def expression(name: str, mapped: Mapped, texts: dict[str, str], params: dict[str, Any]) -> str:
@@ -87,55 +79,3 @@ def moment(name: str, fields: dict[str, Mapped], texts: dict[str, str], params: 
         return f"any_time({text}, $zone)"
     params["time_format"] = time_format
     return f"in_range(timezone('UTC', timezone($zone, try_strptime({text}, $time_format)::timestamp)))"
-
-
-def _csv(con: duckdb.DuckDBPyConnection, delivery: Delivery, columns: list[str]) -> dict[str, str]:
-    load_csv(con, delivery, "texts", columns)
-    con.execute("alter table texts rename column record to source_row")
-    con.execute("alter table texts add column bad_record boolean default false")
-    return {column: _quoted(column) for column in columns}
-
-
-def _jsonl(con: duckdb.DuckDBPyConnection, delivery: Delivery, columns: list[str]) -> dict[str, str]:
-    """A name with dots is looked for as it is written, then as a path."""
-    params: dict[str, Any] = {"path": glob.escape(str(delivery.paths[0]))}
-    selects = []
-    for n, column in enumerate(columns):
-        params[f"flat_{n}"] = _json_path([column])
-        text = f"json ->> $flat_{n}"
-        if "." in column:
-            params[f"deep_{n}"] = _json_path(column.split("."))
-            text = f"coalesce({text}, json ->> $deep_{n})"
-        selects.append(f"{text} as t{n}")
-    con.execute(
-        "create or replace temp table texts as select ordinality as source_row,"
-        f" json is null or json_type(json) <> 'OBJECT' as bad_record, {', '.join(selects)} from {LINES}",
-        params,
-    )
-    return {column: f"t{n}" for n, column in enumerate(columns)}
-
-
-def _parquet(con: duckdb.DuckDBPyConnection, delivery: Delivery, columns: list[str]) -> dict[str, str]:
-    (path,) = delivery.paths
-    file = glob.escape(str(path))
-    there = {row[0] for row in con.execute("describe select * from read_parquet($path)", {"path": file}).fetchall()}
-    selects = []
-    for n, column in enumerate(columns):
-        parts = [column] if column in there else column.split(".")
-        if parts[0] not in there:
-            raise Refused(f"column {column} is missing", where(delivery, path), "deliver the file with all its columns")
-        selects.append(f"({'.'.join(_quoted(part) for part in parts)})::varchar as t{n}")
-    con.execute(
-        "create or replace temp table texts as select row_number() over () as source_row, false as bad_record,"
-        f" {', '.join(selects)} from read_parquet($path)",
-        {"path": file},
-    )
-    return {column: f"t{n}" for n, column in enumerate(columns)}
-
-
-def _json_path(parts: list[str]) -> str:
-    return "$" + "".join('."' + part.replace('"', '\\"') + '"' for part in parts)
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

@@ -10,6 +10,9 @@ from pipelines.sources import Format
 
 READERS = {
     "litellm": "pipelines.sources.gateway.litellm",
+    "litellm_daily": "pipelines.sources.gateway.litellm_daily",
+    "otel_genai": "pipelines.sources.gateway.otel_genai",
+    "langfuse": "pipelines.sources.gateway.langfuse",
     "mapped": "pipelines.sources.gateway.mapped",
     "focus": "pipelines.sources.billing.focus",
     "openai_costs": "pipelines.sources.billing.openai_costs",

@@ -6,39 +6,20 @@ import gzip
 import json
 from datetime import datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import duckdb
 import pytest
 
 from pipelines import sample
-from pipelines.content import inspect
 from pipelines.errors import Refused
 from pipelines.home import CHECKOUT
 from pipelines.sample.writers import litellm as litellm_writer
 from pipelines.sample.writers import mapped as mapped_writer
-from pipelines.sources import EVENT, Delivery, registry
-from pipelines.warehouse import memory
+from tests.reading import METERS, parse, tokens
 
 TRUTH = sample.Truth.make(scale=0.02)
 SAMPLES = CHECKOUT.parent / "shared" / "samples"
-METERS = ("input_uncached", "cache_read", "cache_write_5m", "cache_write_1h", "output", "reasoning", "avoided_input", "avoided_output")
-
-
-def parse(tmp_path: Path, data: bytes, name: str, **entry: Any) -> list[dict[str, Any]]:
-    path = tmp_path / name
-    path.write_bytes(data)
-    content = inspect(path, name)
-    source = SimpleNamespace(name="s", **entry)
-    with memory() as con:
-        delivery = Delivery("0" * 64, "gateway", "s", (path,), content.lines, content.blank)
-        registry.FORMATS[entry["format"]].read(con, delivery, source)
-        assert [(c[0], c[1]) for c in con.execute("describe parsed").fetchall()] == [
-            *EVENT.items(), ("source_row", "BIGINT"), ("reject", "VARCHAR"),
-        ]  # fmt: skip
-        columns = [*EVENT, "source_row", "reject"]
-        return [dict(zip(columns, row, strict=True)) for row in con.execute("select * from parsed order by source_row").fetchall()]
 
 
 def litellm(tmp_path: Path, *payloads: Any) -> list[dict[str, Any]]:
@@ -55,10 +36,6 @@ def call(**changes: Any) -> dict[str, Any]:
         "metadata": {"usage_object": usage, **changes.pop("metadata", {})},
     }  # fmt: skip
     return base | changes
-
-
-def tokens(row: dict[str, Any]) -> tuple[int, ...]:
-    return tuple(row[f"{meter}_tokens"] for meter in METERS)
 
 
 def test_litellm_gives_back_the_truth(tmp_path: Path) -> None:

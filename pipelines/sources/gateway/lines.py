@@ -1,17 +1,23 @@
-"""What the readers of gateway logs share: JSON lines with their physical numbers, and checks of every row.
+"""What the readers of gateway logs share: JSON records with their physical numbers, and checks of every row.
 
 A reader makes a temp table `logged` of texts under the canonical names; `clean` turns it into `parsed`.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import duckdb
 
-from pipelines.content import blank_lines
+from pipelines.content import BOM, blank_lines, open_content
+from pipelines.errors import Refused
 from pipelines.sources import EVENT, Delivery
+from pipelines.sources.reading import where
 
 MAX_TOKENS = 1_000_000_000_000
+JSON_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".ndjson", ".ndjson.gz")
 LINES = "read_ndjson_objects($path, ignore_errors = true, maximum_object_size = 16777216) with ordinality"
+DOCUMENT = "read_json_objects($path, format = '{}', maximum_object_size = 16777216) with ordinality"
 
 # Counts of a row, in the order in which they are checked. The log's own totals: `input_tokens` and `output_tokens`.
 COUNTS = (
@@ -39,6 +45,7 @@ create or replace temp macro epoch_time(t) as in_range(make_timestamp((case
     when abs(try_cast(t as decimal(32, 9))) < 100000000000 then round(try_cast(t as decimal(32, 9)) * 1000000, 0)
     when abs(try_cast(t as decimal(32, 9))) < 100000000000000 then round(try_cast(t as decimal(32, 9)) * 1000, 0)
     when abs(try_cast(t as decimal(32, 9))) < 100000000000000000 then round(try_cast(t as decimal(32, 9)), 0)
+    when abs(try_cast(t as decimal(32, 9))) < 100000000000000000000 then round(try_cast(t as decimal(32, 9)) * 0.001, 0)
     end)::bigint));
 create or replace temp macro written_time(t, zone) as in_range(case
     when regexp_matches(t, ':\\d\\d(\\.\\d+)? ?(Z|UTC|[+-]\\d\\d(:?\\d\\d)?)$') then timezone('UTC', try_cast(t as timestamptz))
@@ -53,12 +60,46 @@ def macros(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(MACROS)
 
 
-def clean(con: duckdb.DuckDBPyConnection, *, inclusive: bool, made_ids: bool = False) -> None:
+def layout(path: Path) -> str:
+    """How a JSON file holds its records: in `lines`, as one `array`, or as a single object written over many lines."""
+    if not path.name.endswith((".json", ".json.gz")):
+        return "lines"
+    with open_content(path) as handle:
+        start = handle.read(4096).removeprefix(BOM).lstrip()
+    if start.startswith(b"["):
+        return "array"
+    return "unstructured" if start.split(b"\n")[0].rstrip() == b"{" else "lines"
+
+
+def in_lines(_source: object, path: Path) -> bool:
+    return path.name.endswith(JSON_SUFFIXES) and layout(path) == "lines"
+
+
+def json_records(path: Path) -> str:
+    """What to select `json` and `ordinality` from; the file is bound as $path."""
+    how = layout(path)
+    return LINES if how == "lines" else DOCUMENT.format(how)
+
+
+def every_line(con: duckdb.DuckDBPyConnection, delivery: Delivery, table: str) -> None:
+    """Where a line may hold several events or none: proof that no line of the file was passed over."""
+    (read,) = con.execute(f"select count(*) from {table}").fetchall()[0]
+    if read != delivery.lines - delivery.blank:
+        what = f"{delivery.lines} lines, {delivery.blank} of them blank, but {read} records"
+        raise Refused(what, where(delivery, delivery.paths[0]), "deliver one record per line")
+
+
+def tag(name: str, tags: str = "tags") -> str:
+    """The value of a tag such as `application:search` in a list of texts."""
+    return f"list_filter({tags}, lambda t: starts_with(t, '{name}:'))[1][{len(name) + 2}:]"
+
+
+def clean(con: duckdb.DuckDBPyConnection, *, inclusive: bool, made_ids: bool = False, fault: str = "null") -> None:
     """Temp table `parsed` from `logged`: texts, counts as logged, `occurred_at` TIMESTAMP, `source_cost`, `bad_record`.
 
     `inclusive`: the log's input contains cache reads, cache writes and audio, its output reasoning and audio. A row
     whose parts exceed their total is rejected, never clamped. `made_ids`: rows have no id of their own; equal rows
-    of a delivery are told apart by their count.
+    of a delivery are told apart by their count. `fault`: the reader's own reason to reject a row, or NULL.
     """
     names = {name: name for name in EVENT}
     names |= {name: f"nullif(trim({name}), '')" for name in TEXTS}
@@ -115,6 +156,7 @@ def clean(con: duckdb.DuckDBPyConnection, *, inclusive: bool, made_ids: bool = F
                 source_row,
                 case
                     when bad_record then 'bad_json'
+                    when ({fault}) is not null then {fault}
                     when {"false" if made_ids else "id is null"} then 'missing_event_id'
                     when occurred_at is null then 'bad_timestamp'
                     when len(list_filter(written, lambda t: not whole_number(trim(t)))) > 0 then 'tokens_not_integer'
@@ -137,7 +179,7 @@ def clean(con: duckdb.DuckDBPyConnection, *, inclusive: bool, made_ids: bool = F
 
 def number_lines(con: duckdb.DuckDBPyConnection, delivery: Delivery) -> None:
     """`source_row` of `parsed` from the n-th written line to the physical line."""
-    if not delivery.blank:
+    if not delivery.blank or not in_lines(None, delivery.paths[0]):
         return
     blanks = blank_lines(delivery.paths[0])
     con.execute(

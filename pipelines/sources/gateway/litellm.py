@@ -1,8 +1,10 @@
-"""LiteLLM `StandardLoggingPayload`, one JSON object per line, as its bucket loggers write it.
+"""LiteLLM: `StandardLoggingPayload` as its bucket loggers write it, and rows of `LiteLLM_SpendLogs`; both may be in one file.
 
-Token counts are inclusive: the prompt contains cached, cache-writing and audio tokens, the completion contains
-reasoning and audio. A hit in the gateway's own cache carries full counts that no provider saw. Prompts and answers are
-in every line and are never selected.
+A spend log has a `request_id`; its metadata is JSON inside a text and its times are UTC without a zone. Token counts of
+both are inclusive: the prompt contains cached, cache-writing and audio tokens, the completion contains reasoning and
+audio. A hit in the gateway's own cache carries full counts that no provider saw. A row about fetching an earlier answer
+repeats that answer's usage under a new id: it is kept as an event that used nothing. Prompts and answers are in most
+records and are never selected.
 """
 
 from __future__ import annotations
@@ -14,68 +16,89 @@ from typing import Any
 import duckdb
 
 from pipelines.sources import Delivery, Format
-from pipelines.sources.gateway.lines import LINES, clean, macros, number_lines
+from pipelines.sources.gateway.lines import JSON_SUFFIXES, clean, in_lines, json_records, macros, number_lines, tag
 
 _REQUESTER = dict.fromkeys(
     ("environment", "application", "customer_id", "user_tier", "request_type", "triggered_by", "vector_index_id", "project",
      "session_id", "routing_reason", "quality_score"),
     "VARCHAR",
 )  # fmt: skip
+_USAGE = {
+    **dict.fromkeys(("prompt_tokens", "completion_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"), "VARCHAR"),
+    "prompt_tokens_details": {
+        "cached_tokens": "VARCHAR",
+        "audio_tokens": "VARCHAR",
+        "cache_creation_tokens": "VARCHAR",
+        "cache_creation_token_details": {"ephemeral_5m_input_tokens": "VARCHAR", "ephemeral_1h_input_tokens": "VARCHAR"},
+    },
+    "completion_tokens_details": {"reasoning_tokens": "VARCHAR", "audio_tokens": "VARCHAR"},
+}
+_KEY = (
+    "user_api_key_hash", "user_api_key", "user_api_key_alias", "user_api_key_team_id", "user_api_key_team_alias",
+    "user_api_key_project_id", "attempted_retries",
+)  # fmt: skip
+METADATA = {
+    **dict.fromkeys(_KEY, "VARCHAR"),
+    "cost_breakdown": {"service_tier": "VARCHAR"},
+    "requester_metadata": _REQUESTER,
+    "spend_logs_metadata": _REQUESTER,
+    "usage_object": _USAGE,
+    "additional_usage_values": _USAGE,
+}
+_CALL = (
+    "id", "request_id", "litellm_call_id", "trace_id", "session_id", "call_type", "cache_hit", "status", "custom_llm_provider",
+    "startTime", "endTime", "response_time", "request_duration_ms", "updated_at", "model", "prompt_tokens", "completion_tokens",
+    "end_user", "api_key", "team_id",
+)  # fmt: skip
 FIELDS = {
-    **dict.fromkeys(
-        ("id", "litellm_call_id", "trace_id", "session_id", "call_type", "cache_hit", "status", "custom_llm_provider", "startTime",
-         "endTime", "response_time", "model", "prompt_tokens", "completion_tokens", "end_user"),
-        "VARCHAR",
-    ),  # fmt: skip
+    **dict.fromkeys(_CALL, "VARCHAR"),
     "response_cost": "DECIMAL(38,12)",
+    "spend": "DECIMAL(38,12)",
     "request_tags": "JSON",
     "cost_breakdown": {"service_tier": "VARCHAR"},
-    "metadata": {
-        **dict.fromkeys(
-            ("user_api_key_hash", "user_api_key_alias", "user_api_key_team_id", "user_api_key_team_alias",
-             "user_api_key_project_id", "attempted_retries"),
-            "VARCHAR",
-        ),  # fmt: skip
-        "requester_metadata": _REQUESTER,
-        "spend_logs_metadata": _REQUESTER,
-        "usage_object": {
-            **dict.fromkeys(
-                ("prompt_tokens", "completion_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"), "VARCHAR"
-            ),
-            "prompt_tokens_details": {
-                "cached_tokens": "VARCHAR",
-                "audio_tokens": "VARCHAR",
-                "cache_creation_tokens": "VARCHAR",
-                "cache_creation_token_details": {"ephemeral_5m_input_tokens": "VARCHAR", "ephemeral_1h_input_tokens": "VARCHAR"},
-            },
-            "completion_tokens_details": {"reasoning_tokens": "VARCHAR", "audio_tokens": "VARCHAR"},
-        },
-    },
+    "metadata": METADATA,
 }
 
 
 def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> None:
-    """`parsed`, one row per non-blank line; `source` adds nothing."""
+    """`parsed`, one row per non-blank line or object; `source` adds nothing."""
     macros(con)
     (path,) = delivery.paths
-    con.execute(SELECT, {"path": glob.escape(str(path)), "fields": json.dumps(FIELDS)})
-    clean(con, inclusive=True)
+    params = {"path": glob.escape(str(path)), "fields": json.dumps(FIELDS), "metadata": json.dumps(METADATA)}
+    con.execute(SELECT.replace("{records}", json_records(path)), params)
+    clean(con, inclusive=True, fault="fault")
     number_lines(con, delivery)
 
 
-SELECT = f"""
+SELECT = """
 create or replace temp table logged as
-with records as (
-    select ordinality as source_row, json is null or json_type(json) <> 'OBJECT' as bad_record, json_transform(json, $fields) as f
-    from {LINES}
+with logs as (
+    select
+        ordinality as source_row, json, json is null or json_type(json) <> 'OBJECT' as bad_record, json_transform(json, $fields) as f
+    from {records}
+),
+records as (
+    select
+        * exclude (json),
+        case when f.request_id is not null and json_type(json, '$.metadata') = 'VARCHAR' then nullif(json ->> '$.metadata', '') end as text
+    from logs
+),
+opened as (
+    select
+        *, lower(f.call_type) as call, text is not null and not json_valid(text) as damaged,
+        case when text is null then f.metadata else json_transform(if(json_valid(text), text, 'null')::json, $metadata) end as m,
+        coalesce(try_cast(f.request_tags as varchar[]), try_cast(try_cast(f.request_tags ->> '$' as json) as varchar[])) as tags,
+        coalesce(regexp_matches(call, '^a?(get|list|delete|cancel)_'), false) as fetched
+    from records
+),
+used as (
+    select *, if(fetched, null, coalesce(m.usage_object, m.additional_usage_values)) as u from opened
 ),
 parts as (
     select
-        source_row, bad_record, f, f.metadata as m, f.metadata.requester_metadata as r, f.metadata.spend_logs_metadata as s,
-        f.metadata.usage_object as u, f.metadata.usage_object.prompt_tokens_details as p,
-        f.metadata.usage_object.prompt_tokens_details.cache_creation_token_details as w,
-        try_cast(f.request_tags as varchar[]) as tags, lower(f.call_type) as call
-    from records
+        *, m.requester_metadata as r, m.spend_logs_metadata as s, u.prompt_tokens_details as p,
+        u.prompt_tokens_details.cache_creation_token_details as w
+    from used
 ),
 named as (
     select
@@ -86,23 +109,24 @@ named as (
 )
 select
     source_row,
-    coalesce(nullif(f.id, ''), f.litellm_call_id) as event_id,
-    '' as event_version,
+    coalesce(nullif(f.id, ''), nullif(f.request_id, ''), f.litellm_call_id) as event_id,
+    any_time(f.updated_at, 'UTC')::varchar as event_version,
     any_time(f."startTime", 'UTC') as occurred_at,
-    coalesce(nullif(m.user_api_key_team_alias, ''), m.user_api_key_team_id) as gateway_team,
-    coalesce(nullif(m.user_api_key_project_id, ''), r.project, s.project, {{tag:project}}) as project,
-    coalesce(r.application, s.application, {{tag:application}}) as application,
-    coalesce(r.environment, s.environment, {{tag:environment}}) as environment,
+    coalesce(nullif(m.user_api_key_team_alias, ''), nullif(m.user_api_key_team_id, ''), f.team_id) as gateway_team,
+    coalesce(nullif(m.user_api_key_project_id, ''), r.project, s.project, {tag:project}) as project,
+    coalesce(r.application, s.application, {tag:application}) as application,
+    coalesce(r.environment, s.environment, {tag:environment}) as environment,
     coalesce(r.customer_id, s.customer_id, nullif(f.end_user, '')) as customer_id,
-    coalesce(r.user_tier, s.user_tier, {{tag:user_tier}}) as user_tier,
+    coalesce(r.user_tier, s.user_tier, {tag:user_tier}) as user_tier,
     coalesce(r.request_type, s.request_type, case when contains(call, 'batch') then 'batch' end) as request_type,
-    coalesce(r.triggered_by, s.triggered_by, {{tag:triggered_by}}) as triggered_by,
-    coalesce(nullif(m.user_api_key_alias, ''), m.user_api_key_hash) as api_key_id,
+    coalesce(r.triggered_by, s.triggered_by, {tag:triggered_by}) as triggered_by,
+    coalesce(nullif(m.user_api_key_alias, ''), nullif(m.user_api_key_hash, ''), nullif(f.api_key, ''), m.user_api_key) as api_key_id,
     f.custom_llm_provider as provider,
     f.model as model_as_logged,
     null::varchar as region,
-    coalesce(f.cost_breakdown.service_tier, case when contains(call, 'batch') then 'batch' end) as service_tier,
+    coalesce(f.cost_breakdown.service_tier, m.cost_breakdown.service_tier, case when contains(call, 'batch') then 'batch' end) as service_tier,
     case
+        when fetched then 'other'
         when contains(call, 'embedding') then 'embedding'
         when contains(call, 'rerank') then 'rerank'
         when contains(call, 'text_completion') then 'completion'
@@ -113,7 +137,7 @@ select
             or contains(call, 'generate_content') then 'chat'
         else 'other' end as operation,
     coalesce(r.vector_index_id, s.vector_index_id) as vector_index_id,
-    f.trace_id as trace_id,
+    coalesce(f.trace_id, if(f.request_id is null, null, f.session_id)) as trace_id,  -- a spend log calls it its session
     coalesce(nullif(f.session_id, ''), r.session_id) as session_id,
     (coalesce(try_cast(m.attempted_retries as integer), 0) + 1)::varchar as attempt,
     f.status as status,
@@ -122,15 +146,17 @@ select
     coalesce(s.quality_score, r.quality_score) as quality_score,
     coalesce(
         round(try_cast(f.response_time as decimal(24, 6)) * 1000, 0),
-        round(try_cast(f."endTime" as decimal(24, 6)) * 1000 - try_cast(f."startTime" as decimal(24, 6)) * 1000, 0)
+        try_cast(f.request_duration_ms as decimal(24, 6)),
+        round(try_cast(f."endTime" as decimal(24, 6)) * 1000 - try_cast(f."startTime" as decimal(24, 6)) * 1000, 0),
+        date_diff('microsecond', any_time(f."startTime", 'UTC'), any_time(f."endTime", 'UTC')) * 0.001
     )::varchar as latency_ms,
-    coalesce(f.prompt_tokens, u.prompt_tokens) as input_tokens,
+    if(fetched, null, coalesce(f.prompt_tokens, u.prompt_tokens)) as input_tokens,
     cache_read as cache_read_tokens,
     coalesce(case
         when whole_number(cache_written) then (count_of(cache_written) - count_of(w.ephemeral_1h_input_tokens))::varchar
         else cache_written end, w.ephemeral_5m_input_tokens) as cache_write_5m_tokens,
     w.ephemeral_1h_input_tokens as cache_write_1h_tokens,
-    coalesce(f.completion_tokens, u.completion_tokens) as output_tokens,
+    if(fetched, null, coalesce(f.completion_tokens, u.completion_tokens)) as output_tokens,
     u.completion_tokens_details.reasoning_tokens as reasoning_tokens,
     p.audio_tokens as audio_input_tokens,
     u.completion_tokens_details.audio_tokens as audio_output_tokens,
@@ -139,13 +165,13 @@ select
     null::varchar as images,
     null::varchar as search_units,
     null::varchar as queries,
-    '1' as requests,
-    f.response_cost::varchar as source_cost,
-    bad_record
+    if(fetched, '0', '1') as requests,
+    coalesce(f.response_cost, f.spend)::varchar as source_cost,
+    bad_record,
+    if(damaged, 'bad_metadata', null) as fault
 from named
 """
-for _name in ("project", "application", "environment", "user_tier", "triggered_by"):  # tags such as "application:search"
-    _tag = f"list_filter(tags, lambda t: starts_with(t, '{_name}:'))[1][{len(_name) + 2}:]"
-    SELECT = SELECT.replace(f"{{tag:{_name}}}", _tag)
+for _name in ("project", "application", "environment", "user_tier", "triggered_by"):
+    SELECT = SELECT.replace(f"{{tag:{_name}}}", tag(_name))
 
-FORMAT = Format("litellm", "gateway", (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".ndjson", ".ndjson.gz"), read, line_records=True)
+FORMAT = Format("litellm", "gateway", JSON_SUFFIXES, read, line_records=in_lines)

@@ -16,8 +16,9 @@ from typing import Any
 import duckdb
 
 from pipelines.sources import Delivery, Format
-from pipelines.sources.fields import SUFFIXES, Mapped, expression, fields_of, load_texts, moment
-from pipelines.sources.gateway.lines import LOGGED, clean, macros, number_lines
+from pipelines.sources.fields import Mapped, expression, fields_of, load_texts, moment
+from pipelines.sources.gateway.lines import LOGGED, clean, in_lines, macros, number_lines
+from pipelines.sources.texts import ALL_SUFFIXES
 
 ALIASES = {"model": "model_as_logged", "input_uncached_tokens": "input_tokens"}
 
@@ -40,4 +41,4 @@ def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> Non
         number_lines(con, delivery)
 
 
-FORMAT = Format("mapped", "gateway", tuple(suffix for group in SUFFIXES.values() for suffix in group), read)
+FORMAT = Format("mapped", "gateway", ALL_SUFFIXES, read, line_records=in_lines)

@@ -18,9 +18,10 @@ from typing import Any
 import duckdb
 
 from pipelines.sources import GPU_USAGE, Delivery, Format
-from pipelines.sources.fields import SUFFIXES, Mapped, expression, fields_of, load_texts, moment
+from pipelines.sources.fields import Mapped, expression, fields_of, load_texts, moment
 from pipelines.sources.gateway import lines
 from pipelines.sources.reading import create_parsed, macros
+from pipelines.sources.texts import ALL_SUFFIXES
 
 ALIASES = {"seconds": "held_seconds", "holder": "holder_id", "team": "account"}
 TIMES = ("interval_start", "interval_end")
@@ -138,4 +139,4 @@ window again as (partition by event_id, key, reject is null order by source_row)
 order by source_row
 """
 
-FORMAT = Format("mapped_gpu", "gpu", tuple(suffix for group in SUFFIXES.values() for suffix in group), read)
+FORMAT = Format("mapped_gpu", "gpu", ALL_SUFFIXES, read, line_records=lines.in_lines)
