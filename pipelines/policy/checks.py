@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import date
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any
 
 from pipelines.errors import Refused
-from pipelines.policy.files import Company, Contracts, DatedId, RateCard, Sources, Teams
+from pipelines.policy.files import Belonging, Company, Contracts, DatedId, RateCard, Sources, Teams
 from pipelines.sources import KINDS, registry
 from pipelines.sources.gpu.mapped_gpu import map_problems
 from pipelines.yaml_file import Dated, line_of
@@ -110,7 +110,7 @@ class Checker:
         projects = self.unique("teams", "projects", file.projects, "projects")
         self.indexes = self.unique("teams", "vector_indexes", file.vector_indexes, "vector indexes")
         self.pools = self.unique("teams", "serving_pools", file.serving_pools, "serving pools")
-        holders: dict[tuple[str, str], list[tuple[Loc, Dated]]] = defaultdict(list)
+        holders: dict[tuple[str, str], list[tuple[Loc, Belonging]]] = defaultdict(list)
         for i, team in enumerate(file.teams):
             if team.id == "unallocated":
                 self.refuse("teams", ("teams", i, "id"), "unallocated is a reserved name", "name the team differently")
@@ -121,8 +121,8 @@ class Checker:
                 loc = ("teams", i, "belongs", j)
                 holders[belonging.key].append((loc, belonging))
                 self.known("teams", (*loc, "project"), belonging.project, projects, "project", "add it under projects")
-        for (kind, value), dated in holders.items():
-            self.apart("teams", dated, f"claims to {kind} {value}")
+        for (kind, value), claims in holders.items():
+            self.one_owner(f"claims to {kind} {value}", claims)
         for i, project in enumerate(file.projects):
             self.known("teams", ("projects", i, "team"), project.team, team_ids, "team", "add it under teams")
         for i, index in enumerate(file.vector_indexes):
@@ -130,6 +130,21 @@ class Checker:
             self.apart("teams", owners, f"owners of {index.id}")
         for i, pool in enumerate(file.serving_pools):
             self.always("teams", [(("serving_pools", i, "token_weights"), w) for w in pool.token_weights], f"token weights of {pool.id}")
+
+    def one_owner(self, what: str, claims: list[tuple[Loc, Belonging]]) -> None:
+        """Of all claims that may hold for one call, one says everything that the others say, and more."""
+        alike: dict[frozenset[tuple[str, str]], list[tuple[Loc, Dated]]] = defaultdict(list)
+        for loc, claim in claims:
+            alike[claim.said].append((loc, claim))
+        for said, dated in alike.items():
+            self.apart("teams", dated, what + "".join(f", {name} {value}," for name, value in sorted(said)))
+        for (_, one), (loc, other) in combinations(claims, 2):
+            together = dict(one.said | other.said)
+            contradict = len(together) < len(one.said | other.said)
+            apart = span(one)[1] <= span(other)[0] or span(other)[1] <= span(one)[0]
+            if not (contradict or apart or one.said <= other.said or other.said <= one.said):
+                names = " and ".join(f"{name} {value}" for name, value in sorted(together.items()))
+                self.refuse("teams", loc, f"{what}: a call with {names} has two owners", "let one of the claims say all of it")
 
     def dated_ids(self, loc: Loc, values: list[DatedId], names: set[str], what: str) -> list[tuple[Loc, Dated]]:
         """Each value with its place, once its name is known to exist."""

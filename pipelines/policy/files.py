@@ -17,7 +17,7 @@ ACTIVITIES = (
     "inference", "embedding", "query", "index_maintenance", "training", "gpu_idle", "storage", "platform",
     "commitment_idle", "tax", "credit", "adjustment", "recovery", "other",
 )  # fmt: skip
-BELONGINGS = ("gateway_team", "api_key", "provider_project", "provider_key", "slurm_account", "namespace")
+BELONGINGS = ("gateway_team", "gateway_project", "api_key", "provider_project", "provider_key", "slurm_account", "namespace")
 TRACES = ("otel_genai", "langfuse")  # formats whose business context has no names of its own
 BODY = re.compile(r"prompt|completion|message|content|input|output|instruction|tool", re.IGNORECASE)  # of a call, in a trace
 UNITS = {"token": 1, "1K tokens": 1_000, "1M tokens": 1_000_000}
@@ -110,22 +110,52 @@ def _dated_mode(value: Any) -> Any:
 DatedIds = Annotated[list[DatedId], BeforeValidator(_dated_id), Field(min_length=1)]
 
 
+class Condition(Strict):
+    """What a call must say of itself; all of it counts."""
+
+    project: Name | None = None
+    application: Name | None = None
+    environment: Name | None = None
+    customer: Name | None = None
+
+    @model_validator(mode="after")
+    def _any(self) -> Condition:
+        if not self.said:
+            raise ValueError(f"name at least one of {', '.join(type(self).model_fields)}")
+        return self
+
+    @property
+    def said(self) -> frozenset[tuple[str, str]]:
+        return frozenset((name, value) for name, value in self if value is not None)
+
+
 class Belonging(Dated):
-    """One thing of a team, by the name that a source uses for it; usage under it may be given a project."""
+    """One thing of a team, by the name that a source uses for it; usage under it may be given a project.
+
+    A key that several teams share belongs to each `when` a call says so; the claim with more conditions goes first.
+    """
 
     gateway_team: Name | None = None
+    gateway_project: Name | None = None
     api_key: Name | None = None
     provider_project: Name | None = None
     provider_key: Name | None = None
     slurm_account: Name | None = None
     namespace: Name | None = None
     project: Id | None = None
+    when: Condition | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Belonging:
         if sum(getattr(self, kind) is not None for kind in BELONGINGS) != 1:
             raise ValueError(f"name exactly one of {', '.join(BELONGINGS)}")
+        if self.when is not None and self.api_key is None:
+            raise ValueError("`when` divides an api_key, and nothing else")
         return self
+
+    @property
+    def said(self) -> frozenset[tuple[str, str]]:
+        return self.when.said if self.when else frozenset()
 
     @property
     def key(self) -> tuple[str, str]:

@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from pipelines.policy.checks import span
-from pipelines.policy.files import UNITS, TokenWeights, VectorIndex
+from pipelines.policy.files import UNITS, Belonging, Condition, TokenWeights, VectorIndex
 
 if TYPE_CHECKING:
     from pipelines.policy import Policy
@@ -23,7 +23,8 @@ COLUMNS = {
     "teams": "team_id varchar, name varchar, owner varchar",
     "team_cost_centers": f"team_id varchar, cost_center varchar, legal_entity varchar, {_DATES}",
     "team_modes": f"team_id varchar, mode varchar, {_DATES}",
-    "belongs": f"kind varchar, value varchar, team_id varchar, project_id varchar, {_DATES}",
+    "belongs": "kind varchar, value varchar, team_id varchar, project_id varchar, when_project varchar, when_application varchar,"
+    f" when_environment varchar, when_customer varchar, conditions integer, {_DATES}",
     "projects": "project_id varchar, team_id varchar, application varchar",
     "vector_indexes": f"vector_index_id varchar, name varchar, team_id varchar, {_DATES}",
     "serving_pools": "serving_pool varchar, name varchar, cluster varchar",
@@ -60,6 +61,11 @@ def register(con: duckdb.DuckDBPyConnection, policy: Policy) -> None:
             con.unregister("policy_rows")
 
 
+def _conditions(one: Belonging) -> tuple[str | int | None, ...]:
+    said = dict(one.said)
+    return (*(said.get(name) for name in Condition.model_fields), len(said))
+
+
 def _rows(policy: Policy) -> dict[str, list[tuple[Any, ...]]]:
     company, teams, sources, contracts = policy.company, policy.teams, policy.sources, policy.contracts
     entity_of = {center.id: center.legal_entity for center in company.cost_centers}
@@ -70,7 +76,7 @@ def _rows(policy: Policy) -> dict[str, list[tuple[Any, ...]]]:
         "teams": [(team.id, team.name, team.owner) for team in teams.teams],
         "team_cost_centers": [(team.id, c.id, entity_of[c.id], *span(c)) for team in teams.teams for c in team.cost_center],
         "team_modes": [(team.id, mode.mode, *span(mode)) for team in teams.teams for mode in team.mode],
-        "belongs": [(*one.key, team.id, one.project, *span(one)) for team in teams.teams for one in team.belongs],
+        "belongs": [(*one.key, team.id, one.project, *_conditions(one), *span(one)) for team in teams.teams for one in team.belongs],
         "projects": [(project.id, project.team, project.application) for project in teams.projects],
         "vector_indexes": [(index.id, index.name, *keeper) for index in teams.vector_indexes for keeper in _keepers(index)],
         "serving_pools": [(pool.id, pool.name, pool.cluster) for pool in teams.serving_pools],

@@ -1,9 +1,19 @@
 -- Gateway events of some days: each once, with the team that called and the team that pays.
 -- grain: source, event_id
-with kept as (
-    select l.*
+with shared_keys as (
+    select distinct value as api_key_id from policy_belongs where kind = 'api_key' and conditions > 0
+),
+-- What a call under a key that teams share says of itself; nothing for other keys, so that few names stay distinct.
+kept as (
+    select
+        l.*,
+        case when s.api_key_id is not null then coalesce(l.application, p.application) end as said_application,
+        case when s.api_key_id is not null then l.environment end as said_environment,
+        case when s.api_key_id is not null then l.customer_id end as said_customer
     from landed_events l
     anti join event_losers x on x.delivery_id = l.delivery_id and x.source_row = l.source_row
+    left join shared_keys s on s.api_key_id = l.api_key_id
+    left join policy_projects p on p.project_id = l.project
 ),
 -- Vendors by the names that gateways use for them.
 provider_names(logged, provider) as (
@@ -14,25 +24,47 @@ provider_names(logged, provider) as (
 ),
 -- One row per distinct name and day, so that ownership is looked up once and never multiplies events.
 callers as (
-    select distinct source, usage_date, api_key_id, gateway_team, project, triggered_by, vector_index_id from kept
+    select distinct
+        source, usage_date, api_key_id, gateway_team, project, triggered_by, vector_index_id,
+        said_application, said_environment, said_customer
+    from kept
+),
+-- The claim with the most conditions; the policy has one.
+key_owners as (
+    select c.*, max_by({'team_id': k.team_id, 'project_id': k.project_id}, k.conditions) as owner
+    from (select distinct usage_date, api_key_id, project, said_application, said_environment, said_customer from callers) c
+    join policy_belongs k on k.kind = 'api_key' and k.value = c.api_key_id
+        and c.usage_date >= k.valid_from and c.usage_date < k.valid_to
+    where coalesce(k.when_project = c.project, k.when_project is null)
+        and coalesce(k.when_application = c.said_application, k.when_application is null)
+        and coalesce(k.when_environment = c.said_environment, k.when_environment is null)
+        and coalesce(k.when_customer = c.said_customer, k.when_customer is null)
+    group by all
 ),
 owners as (
     select
         c.*,
-        k.team_id as key_team,
-        k.project_id as key_project,
+        k.owner.team_id as key_team,
+        k.owner.project_id as key_project,
         g.team_id as named_team,
         g.project_id as named_project,
+        w.team_id as own_project_team,
+        w.project_id as own_project,
         p.team_id as project_team,
         p.application as project_application,
         coalesce(t.team_id, tt.team_id) as trigger_team,
         i.team_id as index_team
     from callers c
-    left join policy_belongs k on k.kind = 'api_key' and k.value = c.api_key_id
-        and c.usage_date >= k.valid_from and c.usage_date < k.valid_to
+    left join key_owners k on k.usage_date = c.usage_date and k.api_key_id = c.api_key_id
+        and k.project is not distinct from c.project
+        and k.said_application is not distinct from c.said_application
+        and k.said_environment is not distinct from c.said_environment
+        and k.said_customer is not distinct from c.said_customer
     left join policy_belongs g on g.kind = 'gateway_team' and g.value = c.gateway_team
         and c.usage_date >= g.valid_from and c.usage_date < g.valid_to
-    left join policy_projects p on p.project_id = c.project
+    left join policy_belongs w on w.kind = 'gateway_project' and w.value = c.project
+        and c.usage_date >= w.valid_from and c.usage_date < w.valid_to
+    left join policy_projects p on p.project_id = coalesce(w.project_id, c.project)
     left join policy_belongs t on t.kind = 'gateway_team' and t.value = c.triggered_by
         and c.usage_date >= t.valid_from and c.usage_date < t.valid_to
     left join policy_teams tt on tt.team_id = c.triggered_by
@@ -44,9 +76,9 @@ resolved as (
         e.*,
         coalesce(s.serving_pool, null) as serving_pool,
         coalesce(n.provider, lower(e.provider)) as provider_id,
-        coalesce(o.key_team, o.named_team, o.project_team, 'unallocated') as caller_team_id,
+        coalesce(o.key_team, o.named_team, o.own_project_team, o.project_team, 'unallocated') as caller_team_id,
         case when e.operation in ('embedding', 'index_write') then coalesce(o.trigger_team, o.index_team) end as triggering_team,
-        coalesce(o.key_project, e.project, o.named_project) as project_id,
+        coalesce(o.key_project, o.own_project, e.project, o.named_project) as project_id,
         coalesce(e.application, o.project_application) as application_id
     from kept e
     join owners o on o.source = e.source and o.usage_date = e.usage_date
@@ -55,6 +87,9 @@ resolved as (
         and o.project is not distinct from e.project
         and o.triggered_by is not distinct from e.triggered_by
         and o.vector_index_id is not distinct from e.vector_index_id
+        and o.said_application is not distinct from e.said_application
+        and o.said_environment is not distinct from e.said_environment
+        and o.said_customer is not distinct from e.said_customer
     left join provider_names n on n.logged = lower(e.provider)
     left join policy_gateway_serving s on s.source = e.source and s.provider = e.provider
 )
