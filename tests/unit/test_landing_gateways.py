@@ -1,0 +1,102 @@
+"""Landing proves that no line of a gateway file was passed over, and says where each rejected row stands."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from pipelines import landing
+from pipelines.home import Home
+from pipelines.policy.files import Sources
+from pipelines.warehouse import memory
+
+NIGHT = date(2026, 10, 4)
+
+
+class Seen:
+    """The order of arrival, kept in memory."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, tuple[int, date]] = {}
+
+    def record(self, seen: Iterable[tuple[str, str, str, str]]) -> None:
+        for delivery, *_ in seen:
+            self.known.setdefault(delivery, (len(self.known) + 1, NIGHT))
+
+
+def land(con: duckdb.DuckDBPyConnection, root: Path, files: dict[str, str], **entry: Any) -> landing.LandingReport:
+    folder = root / "data" / "landing" / "gateway" / "s"
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    sources = Sources(version=1, gateways=[{"name": "s", **entry}])
+    return landing.land(con, Home(root), sources, NIGHT, Seen(), lambda _: None)  # type: ignore[arg-type]
+
+
+def files(con: duckdb.DuckDBPyConnection, *columns: str) -> list[tuple[Any, ...]]:
+    return con.execute(f"select {', '.join(columns)} from source_files order by path").fetchall()
+
+
+def observation(name: str, **changes: Any) -> str:
+    return json.dumps(
+        {"id": name, "project_id": "p", "type": "GENERATION", "start_time": "2026-10-03 12:00:01", "provided_model_name": "gpt-4o",
+         "usage_details": {"input": 7}, "updated_at": "2026-10-03 12:00:04"} | changes
+    )  # fmt: skip
+
+
+def spend_log(name: str, **changes: Any) -> dict[str, Any]:
+    return {"request_id": name, "startTime": "2026-10-03 12:00:01", "prompt_tokens": 5, "model": "gpt-4o", "metadata": "{}"} | changes
+
+
+def test_an_observation_in_two_export_windows_counts_once_in_its_last_version(tmp_path: Path) -> None:
+    first = "\n".join([observation("a"), observation("s", type="SPAN"), observation("b")])
+    second = "\n".join([observation("b"), observation("a", updated_at="2026-10-03 13:00:00", usage_details={"input": 9}), observation("c")])
+    with memory() as con:
+        land(con, tmp_path, {"p/observations/1.jsonl": first, "p/observations/2.jsonl": second, "p/manifests/2.json": "{}"}, format="langfuse")
+        assert files(con, "state", "good", "rejected") == [("landed", 0, 0), ("landed", 2, 0), ("landed", 3, 0)]
+        assert con.execute("select event_id, outcome from event_losers order by 1").fetchall() == [("p:a", "superseded"), ("p:b", "duplicate")]
+
+
+def test_a_rejected_row_stands_on_its_line_whatever_else_the_lines_hold(tmp_path: Path) -> None:
+    bad = observation("x", start_time="?")
+    text = "\n".join([observation("s", type="SPAN"), "", bad, observation("b")])
+    with memory() as con:
+        land(con, tmp_path, {"a.jsonl": text}, format="langfuse")
+        ((row, offset, length, reason),) = con.execute("select source_row, byte_offset, byte_length, reason from quarantine").fetchall()
+        assert (row, text[offset : offset + length], reason) == (3, bad, "bad_timestamp")
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_an_array_is_counted_by_its_records_and_lines_by_their_bytes(tmp_path: Path, indent: int | None) -> None:
+    array = json.dumps([spend_log("a"), spend_log("b", startTime=None)], indent=indent)
+    lines = "\n".join(["", json.dumps(spend_log("c")), json.dumps(spend_log("d", startTime=None))])
+    with memory() as con:
+        land(con, tmp_path, {"a.json": array, "b.json": lines}, format="litellm")
+        assert files(con, "path", "lines", "blank", "good", "rejected") == [
+            ("gateway/s/a.json", 2, 0, 1, 1), ("gateway/s/b.json", 3, 1, 1, 1),
+        ]  # fmt: skip
+        found = con.execute("select path, source_row, byte_offset from quarantine order by path").fetchall()
+        assert found == [("gateway/s/a.json", 2, None), ("gateway/s/b.json", 3, lines.index('{"request_id": "d"'))]
+
+
+def test_an_array_that_breaks_off_is_refused_whole(tmp_path: Path) -> None:
+    with memory() as con:
+        report = land(con, tmp_path, {"a.json": json.dumps([spend_log("a")])[:-9], "b.jsonl": json.dumps(spend_log("b"))}, format="litellm")
+        assert [str(refused).split(":")[0] for refused in report.refused] == ["gateway/s/a.json"] and report.good == 1
+
+
+def test_a_trace_line_holds_many_calls_or_none(tmp_path: Path) -> None:
+    call = {"key": "gen_ai.operation.name", "value": {"stringValue": "chat"}}
+    spans = [{"traceId": "t", "spanId": str(n), "startTimeUnixNano": str((1791000000 + n) * 10**9), "attributes": [call]} for n in range(3)]
+    many = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]})
+    text = "\n".join(['{"resourceSpans": []}', many, '{"cut'])
+    with memory() as con:
+        land(con, tmp_path, {"a.jsonl": text}, format="otel_genai", attributes={"gateway_team": "team.id"})
+        assert files(con, "state", "good", "rejected") == [("landed", 3, 1)]
+        assert con.execute("select source_row, byte_offset, reason from quarantine").fetchall() == [(3, text.index('{"cut'), "bad_json")]
