@@ -315,6 +315,11 @@ def test_kinds_of_the_same_meter_add_up_and_zeros_are_nothing(tmp_path: Path) ->
     assert [(row["reject"], tokens(row)[:3]) for row in rows] == [(None, (7, 0, 2109))] * 2
 
 
+def test_a_kind_that_is_there_twice_counts_once(tmp_path: Path) -> None:
+    (row,) = langfuse(tmp_path, json.dumps(seen()).replace('"input": 7', '"input": 7, "input": 7'))
+    assert (row["reject"], row["input_uncached_tokens"]) == (None, 7)
+
+
 def test_a_csv_without_usage_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="column usage_details is missing"):
         parse(tmp_path, b"id,type,start_time,provided_model_name\n1,GENERATION,2026-10-03 12:00:00,m\n", "a.csv", format="langfuse")

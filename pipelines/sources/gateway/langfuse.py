@@ -152,9 +152,7 @@ select
     {_context("vector_index_id")},
     trace_id,
     {_context("session_id", "session_id")},
-    null::varchar as attempt,
     if(upper(level) = 'ERROR', 'failure', 'success') as status,
-    null::varchar as gateway_cache,
     {_context("routing_reason")},
     {_context("quality_score")},
     coalesce(
@@ -169,12 +167,6 @@ select
     {_counted("reasoning")} as reasoning_tokens,
     {_counted("audio_input")} as audio_input_tokens,
     {_counted("audio_output")} as audio_output_tokens,
-    null::varchar as avoided_input_tokens,
-    null::varchar as avoided_output_tokens,
-    null::varchar as images,
-    null::varchar as search_units,
-    null::varchar as queries,
-    '1' as requests,
     coalesce(total_cost, costs ->> '/total') as source_cost,
     bad_record,
     case

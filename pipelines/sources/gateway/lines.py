@@ -31,7 +31,7 @@ OPERATIONS = (
     "chat", "completion", "embedding", "rerank", "vector_query", "index_write", "index_maintenance", "fine_tune",
     "image", "audio",
 )  # fmt: skip
-LOGGED = (*EVENT.keys() - {"input_uncached_tokens"}, "input_tokens")  # columns of `logged`, beside source_row and bad_record
+LOGGED = (*(name for name in EVENT if name != "input_uncached_tokens"), "input_tokens")  # columns of `logged`, beside source_row and bad_record
 
 # whole_number   a count written as a whole number, 12 or 12.0
 # safe_key       an id of a key as it is; a secret key as its SHA-256, which is what gateways store of it
@@ -99,7 +99,8 @@ def clean(con: duckdb.DuckDBPyConnection, *, inclusive: bool, made_ids: bool = F
 
     `inclusive`: the log's input contains cache reads, cache writes and audio, its output reasoning and audio. A row
     whose parts exceed their total is rejected, never clamped. `made_ids`: rows have no id of their own; equal rows
-    of a delivery are told apart by their count. `fault`: the reader's own reason to reject a row, or NULL.
+    of a delivery are told apart by their count. `fault`: the reader's own reason to reject a row, or NULL. What a log
+    does not have, its `logged` need not have.
     """
     names = {name: name for name in EVENT}
     names |= {name: f"nullif(trim({name}), '')" for name in TEXTS}
@@ -124,6 +125,9 @@ def clean(con: duckdb.DuckDBPyConnection, *, inclusive: bool, made_ids: bool = F
     inside_input = " - n_cache_read_tokens - n_cache_write_5m_tokens - n_cache_write_1h_tokens - n_audio_input_tokens"
     inside_output = " - n_reasoning_tokens - n_audio_output_tokens"
     given = ", ".join(COUNTS)
+    there = {row[0] for row in con.execute("describe logged").fetchall()}
+    usual = {"requests": "'1'"}
+    absent = "".join(f", {usual.get(name, 'null::varchar')} as {name}" for name in LOGGED if name not in there)
     counts = ", ".join(f"count_of({name}) as n_{name}" for name in COUNTS)
     made = "if(id is null, 'row-' || body || '-' || row_number() over (partition by id, body order by source_row), id)"
     body = ", ".join(f"{name}::varchar" for name in LOGGED if name != "event_id")
@@ -140,7 +144,7 @@ def clean(con: duckdb.DuckDBPyConnection, *, inclusive: bool, made_ids: bool = F
                 coalesce(lower(trim(gateway_cache)) in ('exact', 'semantic', 'hit', 'true', '1'), false) as hit,
                 nullif(trim(event_id), '') as id
                 {f", md5(to_json([{body}])::varchar) as body" if made_ids else ""}
-            from logged
+            from (select *{absent} from logged)
         ),
         split as (
             select

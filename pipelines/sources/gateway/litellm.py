@@ -123,7 +123,6 @@ select
     coalesce(nullif(m.user_api_key_alias, ''), nullif(m.user_api_key_hash, ''), nullif(f.api_key, ''), m.user_api_key) as api_key_id,
     f.custom_llm_provider as provider,
     f.model as model_as_logged,
-    null::varchar as region,
     coalesce(f.cost_breakdown.service_tier, m.cost_breakdown.service_tier, case when contains(call, 'batch') then 'batch' end) as service_tier,
     case
         when fetched then 'other'
@@ -160,11 +159,6 @@ select
     u.completion_tokens_details.reasoning_tokens as reasoning_tokens,
     p.audio_tokens as audio_input_tokens,
     u.completion_tokens_details.audio_tokens as audio_output_tokens,
-    null::varchar as avoided_input_tokens,
-    null::varchar as avoided_output_tokens,
-    null::varchar as images,
-    null::varchar as search_units,
-    null::varchar as queries,
     if(fetched, '0', '1') as requests,
     coalesce(f.response_cost, f.spend)::varchar as source_cost,
     bad_record,

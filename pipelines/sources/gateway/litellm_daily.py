@@ -1,7 +1,8 @@
 """LiteLLM's daily rollups (`LiteLLM_DailyTeamSpend` and its siblings): JSON, CSV or Parquet, one event per row.
 
 They outlive the spend logs. A row is one day of one key, model and team: `requests` of them at once, at the start of the
-day. It cannot say latency, attempts, reasoning, cache lifetimes (writes count as five minutes) or which request failed.
+day. It cannot say latency, attempts, reasoning, cache lifetimes (writes count as five minutes), which request failed, or
+which tokens the gateway's own cache answered: those count as used.
 Token counts are inclusive: the prompt contains cached and cache-writing tokens. The tables overlap: a source delivers one
 of them, a file that mixes them is refused, and rows by tag are rejected, since a request with two tags is in two of them.
 A row only grows: the greater `updated_at`, else the greater number of requests, is the newer version of it.
@@ -55,18 +56,10 @@ select
     coalesce(any_time(updated_at, 'UTC')::varchar, lpad(api_requests, 20, '0')) as event_version,
     in_range(try_strptime(date[:10], '%Y-%m-%d')) as occurred_at,
     team_id as gateway_team,
-    null::varchar as project,
-    null::varchar as application,
-    null::varchar as environment,
     end_user_id as customer_id,
-    null::varchar as user_tier,
-    null::varchar as request_type,
-    null::varchar as triggered_by,
     api_key as api_key_id,
     custom_llm_provider as provider,
     model as model_as_logged,
-    null::varchar as region,
-    null::varchar as service_tier,
     case
         when contains(endpoint, 'embeddings') then 'embedding'
         when contains(endpoint, 'rerank') then 'rerank'
@@ -75,28 +68,11 @@ select
         when contains(endpoint, 'chat') or contains(endpoint, 'messages') or contains(endpoint, 'responses') then 'chat'
         when contains(endpoint, 'completions') then 'completion'
         else 'other' end as operation,
-    null::varchar as vector_index_id,
-    null::varchar as trace_id,
-    null::varchar as session_id,
-    null::varchar as attempt,
     if(count_of(successful_requests) = 0 and count_of(failed_requests) > 0, 'failure', 'success') as status,
-    null::varchar as gateway_cache,
-    null::varchar as routing_reason,
-    null::varchar as quality_score,
-    null::varchar as latency_ms,
     prompt_tokens as input_tokens,
     cache_read_input_tokens as cache_read_tokens,
     cache_creation_input_tokens as cache_write_5m_tokens,
-    null::varchar as cache_write_1h_tokens,
     completion_tokens as output_tokens,
-    null::varchar as reasoning_tokens,
-    null::varchar as audio_input_tokens,
-    null::varchar as audio_output_tokens,
-    null::varchar as avoided_input_tokens,
-    null::varchar as avoided_output_tokens,
-    null::varchar as images,
-    null::varchar as search_units,
-    null::varchar as queries,
     api_requests as requests,
     spend as source_cost,
     bad_record,
