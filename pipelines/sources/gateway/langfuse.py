@@ -17,7 +17,7 @@ import duckdb
 
 from pipelines.sources import CONTEXT, Delivery, Format
 from pipelines.sources.gateway.lines import clean, every_line, in_lines, macros, number_lines, tag
-from pipelines.sources.texts import ALL_SUFFIXES, json_path, kind_of, load
+from pipelines.sources.texts import ALL_SUFFIXES, json_path, load
 
 COLUMNS = {
     name: (name, *others)
@@ -52,7 +52,7 @@ def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> Non
     columns = load(con, delivery, COLUMNS, COLUMNS.keys() - set(REQUIRED))
     con.execute(f"create or replace temp table observed as select source_row, bad_record, {_taken(columns)} from texts")
     con.execute("drop table texts")
-    if kind_of(path) == "jsonl" and in_lines(source, path):
+    if in_lines(source, path):
         every_line(con, delivery, "observed")
     own = getattr(source, "attributes", None) or {}
     keys = [own.get(name, name) for name in CONTEXT]
@@ -66,8 +66,7 @@ def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> Non
     )
     con.execute("drop table observed")
     clean(con, inclusive=False, fault="fault")
-    if kind_of(path) == "jsonl":
-        number_lines(con, delivery)
+    number_lines(con, delivery)
 
 
 def _taken(columns: dict[str, str]) -> str:
@@ -116,8 +115,10 @@ with opened as (
 listed as (
     select
         * exclude (tags, tags_there), tags_there as tags,
-        list_transform(list_distinct(json_keys(usage_json)), lambda k: {{'k': k, 'v': usage_json ->> ('/' || replace(replace(k, '~', '~0'), '/', '~1'))}})
-            as usage
+        list_transform(
+            list_distinct(json_keys(usage_json)),
+            lambda k: {{'k': k, 'v': usage_json ->> ('/' || replace(replace(k, '~', '~0'), '/', '~1'))}}
+        ) as usage
     from opened
     where bad_record or kind is null or kind not in {OTHERS}
 ),
@@ -177,4 +178,4 @@ select
 from summed
 """
 
-FORMAT = Format("langfuse", "gateway", ALL_SUFFIXES, read, in_lines=lambda source, path: kind_of(path) == "jsonl" and in_lines(source, path))
+FORMAT = Format("langfuse", "gateway", ALL_SUFFIXES, read, in_lines=in_lines)

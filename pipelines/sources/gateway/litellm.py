@@ -123,7 +123,8 @@ select
     coalesce(nullif(m.user_api_key_alias, ''), nullif(m.user_api_key_hash, ''), nullif(f.api_key, ''), m.user_api_key) as api_key_id,
     f.custom_llm_provider as provider,
     f.model as model_as_logged,
-    coalesce(f.cost_breakdown.service_tier, m.cost_breakdown.service_tier, case when contains(call, 'batch') then 'batch' end) as service_tier,
+    coalesce(f.cost_breakdown.service_tier, m.cost_breakdown.service_tier, case when contains(call, 'batch') then 'batch' end)
+        as service_tier,
     case
         when fetched then 'other'
         when contains(call, 'embedding') then 'embedding'

@@ -70,9 +70,10 @@ def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> Non
     names = {canonical: NAMES.get(canonical, ()) for canonical in (*NAMES, *CONTEXT)}
     own = getattr(source, "attributes", None) or {}
     names |= {canonical: (own.get(canonical, canonical), *names[canonical]) for canonical in CONTEXT}
+    wanted = sorted({name for group in names.values() for name in group})
     con.execute(
         SPANS.replace("{records}", json_records(path)),
-        {"path": glob.escape(str(path)), "shape": json.dumps(SHAPE), "wanted": sorted({name for group in names.values() for name in group})},
+        {"path": glob.escape(str(path)), "shape": json.dumps(SHAPE), "wanted": wanted},
     )
     if in_lines(source, path):
         every_line(con, delivery, "(select distinct source_row from spans)")
@@ -132,7 +133,10 @@ CALLS = """
 create or replace temp table calls as
 with named as (
     select s.* exclude (keys, texts), {named}
-    from (select * exclude (facts), list_transform(facts, lambda x: x.k) as keys, list_transform(facts, lambda x: x.v) as texts from spans) s
+    from (
+        select * exclude (facts), list_transform(facts, lambda x: x.k) as keys, list_transform(facts, lambda x: x.v) as texts
+        from spans
+    ) s
 )
 select
     *,
