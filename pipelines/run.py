@@ -163,7 +163,7 @@ def inputs_fingerprint(con: duckdb.DuckDBPyConnection, period: Period) -> str:
                 select delivery_id from bill_coverage
                 where (usage_date >= $first and usage_date < $last) or (usage_date is null and billing_period = $label)))
         union all
-        select concat_ws('|', delivery_id, source_row, outcome) from event_losers
+        select concat_ws('|', delivery_id, source_row, event_id, outcome) from event_losers
         where usage_date >= $first and usage_date < $last
         order by 1
         """,

@@ -17,7 +17,10 @@ ACTIVITIES = (
     "inference", "embedding", "query", "index_maintenance", "training", "gpu_idle", "storage", "platform",
     "commitment_idle", "tax", "credit", "adjustment", "recovery", "other",
 )  # fmt: skip
-BELONGINGS = ("gateway_team", "gateway_project", "api_key", "provider_project", "provider_key", "slurm_account", "namespace")
+BELONGINGS = (
+    "gateway_team", "gateway_project", "api_key", "principal", "inference_profile", "provider_project", "provider_key",
+    "slurm_account", "namespace",
+)  # fmt: skip
 TRACES = ("otel_genai", "langfuse")  # formats whose business context has no names of its own
 BODY = re.compile(r"prompt|completion|message|content|input|output|instruction|tool", re.IGNORECASE)  # of a call, in a trace
 UNITS = {"token": 1, "1K tokens": 1_000, "1M tokens": 1_000_000}
@@ -133,11 +136,14 @@ class Belonging(Dated):
     """One thing of a team, by the name that a source uses for it; usage under it may be given a project.
 
     A key that several teams share belongs to each `when` a call says so; the claim with more conditions goes first.
+    A principal may have * and ? as in file names: a role whatever its session. The longest that matches is the owner.
     """
 
     gateway_team: Name | None = None
     gateway_project: Name | None = None
     api_key: Name | None = None
+    principal: Name | None = None
+    inference_profile: Name | None = None
     provider_project: Name | None = None
     provider_key: Name | None = None
     slurm_account: Name | None = None

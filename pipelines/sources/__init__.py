@@ -31,6 +31,9 @@ EVENT = {
     "request_type": "VARCHAR",  # interactive, batch, background
     "triggered_by": "VARCHAR",  # the team (as the source names it) whose documents caused an embedding or a write
     "api_key_id": "VARCHAR",  # an id or a hash, never a key
+    "principal": "VARCHAR",  # who called, as the cloud knows them: an IAM ARN
+    "inference_profile": "VARCHAR",  # the profile a team calls its model through: its ARN
+    "sub_account_id": "VARCHAR",  # the account of the vendor in which the call was made, as its bill names it
     "provider": "VARCHAR",
     "model_as_logged": "VARCHAR",
     "region": "VARCHAR",

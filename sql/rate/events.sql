@@ -11,7 +11,7 @@ kept as (
         case when s.api_key_id is not null then l.environment end as said_environment,
         case when s.api_key_id is not null then l.customer_id end as said_customer
     from landed_events l
-    anti join event_losers x on x.delivery_id = l.delivery_id and x.source_row = l.source_row
+    anti join event_losers x on x.delivery_id = l.delivery_id and x.source_row = l.source_row and x.event_id = l.event_id
     left join shared_keys s on s.api_key_id = l.api_key_id
     left join policy_projects p on p.project_id = l.project
 ),
@@ -22,10 +22,11 @@ provider_names(logged, provider) as (
         ('gcp.gemini', 'google'), ('bedrock', 'aws'), ('bedrock_converse', 'aws'), ('aws.bedrock', 'aws'), ('amazon_bedrock', 'aws'),
         ('azure_ai', 'azure'), ('azure.ai.openai', 'azure'), ('text-completion-openai', 'openai'), ('cohere_chat', 'cohere')
 ),
--- One row per distinct name and day, so that ownership is looked up once and never multiplies events.
+-- One row per distinct name and day, so that ownership is looked up once and never multiplies events. The caller's team is
+-- the first that owns: key, inference profile, team named on the call, principal, project, the vendor's account.
 callers as (
     select distinct
-        source, usage_date, api_key_id, gateway_team, project, triggered_by, vector_index_id,
+        source, usage_date, api_key_id, gateway_team, principal, inference_profile, sub_account_id, project, triggered_by, vector_index_id,
         said_application, said_environment, said_customer
     from kept
 ),
@@ -41,13 +42,34 @@ key_owners as (
         and coalesce(k.when_customer = c.said_customer, k.when_customer is null)
     group by all
 ),
+-- A principal is named by a pattern with * and ?: the longest that matches its ARN on the day.
+patterns as (
+    select
+        k.*, replace(replace(replace(replace(replace(k.value, '!', '!!'), '%', '!%'), '_', '!_'), '*', '%'), '?', '_') as pattern
+    from policy_belongs k
+    where k.kind = 'principal'
+),
+principals as (
+    select c.principal, c.usage_date, k.team_id, k.project_id
+    from (select distinct principal, usage_date from callers) c
+    join patterns k on c.principal like k.pattern escape '!'
+        and c.usage_date >= k.valid_from and c.usage_date < k.valid_to
+    qualify row_number() over (partition by c.principal, c.usage_date order by length(k.value) desc, k.value) = 1
+),
 owners as (
     select
         c.*,
         k.owner.team_id as key_team,
         k.owner.project_id as key_project,
+        f.team_id as profile_team,
         g.team_id as named_team,
-        g.project_id as named_project,
+        n.team_id as principal_team,
+        a.team_id as account_team,
+        case
+            when f.team_id is not null then f.project_id
+            when g.team_id is not null then g.project_id
+            when n.team_id is not null then n.project_id
+            else a.project_id end as named_project,
         w.team_id as own_project_team,
         w.project_id as own_project,
         p.team_id as project_team,
@@ -62,6 +84,11 @@ owners as (
         and k.said_customer is not distinct from c.said_customer
     left join policy_belongs g on g.kind = 'gateway_team' and g.value = c.gateway_team
         and c.usage_date >= g.valid_from and c.usage_date < g.valid_to
+    left join policy_belongs f on f.kind = 'inference_profile' and f.value = c.inference_profile
+        and c.usage_date >= f.valid_from and c.usage_date < f.valid_to
+    left join principals n on n.principal = c.principal and n.usage_date = c.usage_date
+    left join policy_belongs a on a.kind = 'provider_project' and a.value = c.sub_account_id
+        and c.usage_date >= a.valid_from and c.usage_date < a.valid_to
     left join policy_belongs w on w.kind = 'gateway_project' and w.value = c.project
         and c.usage_date >= w.valid_from and c.usage_date < w.valid_to
     left join policy_projects p on p.project_id = coalesce(w.project_id, c.project)
@@ -76,7 +103,10 @@ resolved as (
         e.*,
         coalesce(s.serving_pool, null) as serving_pool,
         coalesce(n.provider, lower(e.provider)) as provider_id,
-        coalesce(o.key_team, o.named_team, o.own_project_team, o.project_team, 'unallocated') as caller_team_id,
+        coalesce(
+            o.key_team, o.profile_team, o.named_team, o.principal_team, o.own_project_team, o.project_team, o.account_team,
+            'unallocated'
+        ) as caller_team_id,
         case when e.operation in ('embedding', 'index_write') then coalesce(o.trigger_team, o.index_team) end as triggering_team,
         coalesce(o.key_project, o.own_project, e.project, o.named_project) as project_id,
         coalesce(e.application, o.project_application) as application_id
@@ -84,6 +114,9 @@ resolved as (
     join owners o on o.source = e.source and o.usage_date = e.usage_date
         and o.api_key_id is not distinct from e.api_key_id
         and o.gateway_team is not distinct from e.gateway_team
+        and o.principal is not distinct from e.principal
+        and o.inference_profile is not distinct from e.inference_profile
+        and o.sub_account_id is not distinct from e.sub_account_id
         and o.project is not distinct from e.project
         and o.triggered_by is not distinct from e.triggered_by
         and o.vector_index_id is not distinct from e.vector_index_id
@@ -108,6 +141,9 @@ select
     r.user_tier,
     r.request_type,
     r.api_key_id,
+    r.principal,
+    r.inference_profile,
+    r.sub_account_id,
     case when r.serving_pool is null then r.provider_id else 'self-hosted' end as provider,
     a.billing_account_id,
     coalesce(m.model, lower(r.model_as_logged)) as model,

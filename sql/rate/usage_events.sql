@@ -17,8 +17,9 @@ metered as (
 )
 select
     e.event_id, e.source, e.occurred_at, e.usage_date, e.provider_day, e.caller_team_id, e.team_id, e.project_id,
-    e.application, e.environment, e.customer_id, e.user_tier, e.request_type, e.api_key_id, e.provider,
-    e.billing_account_id, e.model, e.model_as_logged, e.region, e.service_tier, e.operation, e.vector_index_id,
+    e.application, e.environment, e.customer_id, e.user_tier, e.request_type, e.api_key_id,
+    e.principal, e.inference_profile, e.sub_account_id, e.provider, e.billing_account_id, e.model, e.model_as_logged,
+    e.region, e.service_tier, e.operation, e.vector_index_id,
     e.serving_pool, e.trace_id, e.session_id, e.attempt, e.status, e.gateway_cache, e.routing_reason, e.quality_score,
     e.latency_ms, e.input_uncached_tokens, e.cache_read_tokens, e.cache_write_5m_tokens, e.cache_write_1h_tokens,
     e.output_tokens, e.reasoning_tokens, e.audio_input_tokens, e.audio_output_tokens, e.avoided_input_tokens,

@@ -59,6 +59,7 @@ REFUSED = [
     ("teams", "mode: showback", "mode: showoff", "mode"),
     ("teams", "output: 4}", "output: -4}", "output"),
     ("sources", "format: koku_gpu", "format: nvml", "unknown format nvml"),
+    ("teams", "{gateway_team: team-search}", '{gateway_team: team-search, principal: "arn:*"}', "name exactly one of"),
     ("sources", "format: koku_gpu", "format: focus", "reads billing files, not gpu"),
     ("sources", "{vllm-prod: llama-pool}", "{vllm-prod: lama-pool}", "unknown serving pool lama-pool"),
     ("sources", "- name: anthropic\n", "- name: openai\n", "two billing sources are called openai"),

@@ -34,10 +34,31 @@ OPERATIONS = (
 LOGGED = (*(name for name in EVENT if name != "input_uncached_tokens"), "input_tokens")  # columns of `logged`, beside source_row and bad_record
 
 # whole_number   a count written as a whole number, 12 or 12.0
+# added          two counts together; NULL where one of them is no count
+# less           a total without a part of it, both texts; the total as it stands where it is no count
 # safe_key       an id of a key as it is; a secret key as its SHA-256, which is what gateways store of it
+# http_outcome   the status of a call from its HTTP status; below 100 is a gateway's own code for a call that broke off
+# operation_of   what a call did, from a path or the name of an API; 'other' where it says nothing
 MACROS = """
 create or replace temp macro whole_number(t) as regexp_full_match(t, '-?\\d+(\\.0+)?');
 create or replace temp macro count_of(t) as coalesce(try_cast(regexp_extract(t, '^-?\\d+') as bigint), 0);
+create or replace temp macro added(one, other) as
+    case when coalesce(whole_number(one), true) and coalesce(whole_number(other), true) then count_of(one)::hugeint + count_of(other) end;
+create or replace temp macro less(total, part) as
+    case when whole_number(total) then (count_of(total) - count_of(part))::varchar else total end;
+create or replace temp macro http_outcome(t) as case
+    when regexp_full_match(t, '2\\d\\d') then 'success'
+    when regexp_full_match(t, '-?\\d{1,3}') then 'failure'
+    else t end;
+create or replace temp macro operation_of(t) as case
+    when regexp_matches(lower(t), 'embed') then 'embedding'
+    when regexp_matches(lower(t), 'rerank') then 'rerank'
+    when regexp_matches(lower(t), 'image') then 'image'
+    when regexp_matches(lower(t), 'audio|speech|transcri|translation|realtime') then 'audio'
+    when regexp_matches(lower(t), 'fine_?tun') then 'fine_tune'
+    when regexp_matches(lower(t), 'chat|messages|responses|converse|generatecontent') then 'chat'
+    when regexp_matches(lower(t), 'completion') then 'completion'
+    else 'other' end;
 create or replace temp macro safe_key(t) as
     case when regexp_matches(t, '^(sk-|sk_|AKIA|AIza|gsk_|xai-|pcsk_|Bearer )') then sha256(t) else t end;
 create or replace temp macro in_range(t) as case when t >= timestamp '2000-01-01' and t < timestamp '2200-01-01' then t end;
