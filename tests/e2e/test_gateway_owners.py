@@ -81,9 +81,10 @@ def _bedrock(number: int, account: str, arn: str | None, model: str, metadata: d
 def _kong(request: str, prompt: int) -> dict[str, Any]:
     rag = {"embeddings_tokens": 62, "embeddings_provider": "openai", "embeddings_model": "text-embedding-3-small"}
     return {
-        "request": {"id": request, "uri": "/chat"}, "response": {"status": 200}, "started_at": 1788868800000, "consumer": {"username": "team-search"},
-        "ai": {"proxy": {"usage": {"prompt_tokens": prompt, "completion_tokens": 1}, "meta": {"provider_name": "openai", "response_model": "gpt-4o"},
-                         "rag-inject": rag}},
+        "request": {"id": request, "uri": "/chat"}, "response": {"status": 200}, "started_at": 1788868800000,
+        "consumer": {"username": "team-search"},
+        "ai": {"proxy": {"usage": {"prompt_tokens": prompt, "completion_tokens": 1}, "rag-inject": rag,
+                         "meta": {"provider_name": "openai", "response_model": "gpt-4o"}}},
     }  # fmt: skip
 
 

@@ -66,7 +66,8 @@ def helicone(e: Event) -> Json:
         "prompt_tokens": e.avoided_input if e.cached else e.input_uncached, "prompt_cache_read_tokens": e.cache_read,
         "prompt_cache_write_tokens": e.cache_write_5m + e.cache_write_1h, "prompt_cache_write_1h": e.cache_write_1h,
         "completion_tokens": e.avoided_output if e.cached else e.output, "reasoning_tokens": e.reasoning, "cost": 1_500_000_000,
-        "cache_reference_id": f"{'5' if e.cached else '0'}0000000-0000-0000-0000-000000000000", "target_url": f"https://x{PATHS[e.operation]}",
+        "cache_reference_id": f"{'5' if e.cached else '0'}0000000-0000-0000-0000-000000000000",
+        "target_url": f"https://x{PATHS[e.operation]}",
         "properties": keys(e), "request_body": BODY, "response_body": sample.CANARY,
     }  # fmt: skip
 
@@ -102,7 +103,8 @@ def kong(e: Event) -> Json:
 def envoy(e: Event) -> Json:
     return {
         "x-request-id": e.event_id, "start_time": moment(e), "duration": str(e.latency_ms), "response_code": code(e),
-        "gen_ai.provider.name": f"default/{e.provider}/route/r/rule/0/ref/0", "gen_ai.request.model": e.model, "session.id": e.session_id or "-",
+        "gen_ai.provider.name": f"default/{e.provider}/route/r/rule/0/ref/0", "gen_ai.request.model": e.model,
+        "session.id": e.session_id or "-",
         "gen_ai.usage.input_tokens": str(total_in(e)), "gen_ai.usage.cached_input_tokens": e.cache_read,
         "gen_ai.usage.cache_creation_input_tokens": e.cache_write_5m + e.cache_write_1h, "gen_ai.usage.output_tokens": total_out(e),
         "gen_ai.usage.reasoning_tokens": e.reasoning, "gen_ai.usage.total_tokens": total_in(e) + total_out(e),
@@ -170,7 +172,9 @@ NO_CACHE = ("portkey", "envoy", "bedrock")  # these logs say nothing of the gate
 
 
 @pytest.mark.parametrize("name, write, meters, held", CASES, ids=[case[0] for case in CASES])
-def test_the_truth_comes_back(tmp_path: Path, name: str, write: Callable[[Event], Json], meters: tuple[str, ...], held: tuple[str, ...]) -> None:
+def test_the_truth_comes_back(
+    tmp_path: Path, name: str, write: Callable[[Event], Json], meters: tuple[str, ...], held: tuple[str, ...]
+) -> None:
     events = [e for e in EVENTS if not (e.cached and name in NO_CACHE)]
     data = gzip.compress("".join(json.dumps(write(e)) + "\n" for e in events).encode())
     extra = {"fields": {"gateway_team": "x-team"}} if name == "envoy" else {}
@@ -246,7 +250,8 @@ HOSTILE = [
     '{"id": "cut off', "[]", "null", '"text"', "{}", '{"request": null, "input": 7, "ai": [1], "properties": "x"}', "{\"a\": NaN}",
     '{"id": "\\ud800"}', json.dumps({"id": "\u202e\U0001f4a5\u0000"}), '{"id": 1, "id": 2}', '{"a":' * 900 + "1" + "}" * 900,
 ]  # fmt: skip
-VALUES = [None, "", "-", "NaN", float("inf"), -1, 10**400, 1e308, True, [], {}, [[1]], {"a": {}}, "'; drop table parsed; --", "\U0001f4a5" * 50]
+VALUES = [None, "", "-", "NaN", float("inf"), -1, 10**400, 1e308, True, [], {}, [[1]], {"a": {}}, "'; drop table parsed; --",
+          "\U0001f4a5" * 50]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", BY_NAME)
@@ -268,12 +273,12 @@ def test_nothing_crashes_and_every_line_is_accounted_for(tmp_path: Path, name: s
 
 
 def test_a_source_may_say_better_where_a_field_stands(tmp_path: Path) -> None:
+    profile = "arn:aws:bedrock:us-east-1:1:application-inference-profile/p1"
     fields = {
         "gateway_team": "requestMetadata.squad",
-        "model": {"column": "modelId", "map": {"arn:aws:bedrock:us-east-1:1:application-inference-profile/p1": "anthropic.claude-sonnet-4"}},
+        "model": {"column": "modelId", "map": {profile: "anthropic.claude-sonnet-4"}},
         "environment": {"value": "prod'; --"},
     }
-    profile = "arn:aws:bedrock:us-east-1:1:application-inference-profile/p1"
     record = changed("bedrock", requestMetadata={"squad": "search", "team": "other"}, modelId=profile)
     model = changed("bedrock", modelId="arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-lite-v1:0")
     rows = read(tmp_path, "bedrock", record, model, fields=fields)
@@ -331,7 +336,8 @@ def test_logpush_counts_requests_and_opens_nothing_encrypted(tmp_path: Path) -> 
     event = {"Gateway": "prod", "Provider": "openai", "Model": "gpt-4o-mini", "Endpoint": "chat/completions", "StatusCode": 200,
              "Cached": False, "Metadata": sealed, "RequestBody": sealed, "ResponseBody": sealed, "RoutingReason": "cheapest"}  # fmt: skip
     times = (1791028801123000000, "2026-10-03T12:00:01.123Z", 1791028801)
-    rows = read(tmp_path, "cloudflare", *({**event, "Timestamp": at} for at in times), event, {**event, "Timestamp": times[0], "Cached": True})
+    hit = {**event, "Timestamp": times[0], "Cached": True}
+    rows = read(tmp_path, "cloudflare", *({**event, "Timestamp": at} for at in times), event, hit)
     assert [r["reject"] for r in rows] == [None, None, None, "bad_timestamp", None]
     assert rows[0]["occurred_at"] == rows[1]["occurred_at"] == datetime(2026, 10, 3, 12, 0, 1, 123000)
     assert (rows[0]["requests"], rows[4]["gateway_cache"], rows[0]["routing_reason"], tokens(rows[0])) == (1, "exact", "cheapest", (0,) * 8)

@@ -1,8 +1,8 @@
 """Amazon Bedrock: model invocation logs, JSON lines as they stand under AWSLogs/.../BedrockModelInvocationLogs/.
 
 Token counts are exclusive: `inputTokenCount` has no cache reads and writes. The lifetime of a cache write is only in the
-body of the answer, of which nothing but those counts and a latency are read; without a body every write is one of five minutes. Reranking
-logs no usage, and no call has a cost.
+body of the answer, of which nothing but those counts and a latency are read; without a body every write is one of five
+minutes. Reranking logs no usage, and no call has a cost.
 
 Who called is an IAM principal, whatever the session; who pays may also be an application inference profile, or the AWS
 account: `belongs` in teams.yaml names them (principal, inference_profile, provider_project). What model a profile
@@ -14,7 +14,7 @@ from __future__ import annotations
 from pipelines.sources.gateway.declared import Log, context
 
 BODY = "output.outputBodyJson"
-CREATION = "message.usage.cache_creation"  # in the first event of a streamed answer
+CREATION = (f"$.{BODY}[0].message.usage.cache_creation", f"{BODY}.usage.cache_creation")  # streamed: in the first event; whole
 
 FORMAT = Log(
     name="bedrock",
@@ -34,8 +34,8 @@ FORMAT = Log(
         "input_tokens": "input.inputTokenCount",
         "cache_read_tokens": "input.cacheReadInputTokenCount",
         "cache_written": "input.cacheWriteInputTokenCount",
-        "cache_write_5m_tokens": (f"$.{BODY}[0].{CREATION}.ephemeral_5m_input_tokens", f"{BODY}.usage.cache_creation.ephemeral_5m_input_tokens"),
-        "cache_write_1h_tokens": (f"$.{BODY}[0].{CREATION}.ephemeral_1h_input_tokens", f"{BODY}.usage.cache_creation.ephemeral_1h_input_tokens"),
+        "cache_write_5m_tokens": tuple(f"{place}.ephemeral_5m_input_tokens" for place in CREATION),
+        "cache_write_1h_tokens": tuple(f"{place}.ephemeral_1h_input_tokens" for place in CREATION),
         "output_tokens": "output.outputTokenCount",
     },
     made={

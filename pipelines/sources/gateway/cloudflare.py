@@ -2,8 +2,8 @@
 
 Token counts are taken as inclusive; the log has no cached tokens, so cache meters are unknown and stand inside the input.
 `cost` is Cloudflare's own estimate in dollars. Logpush has no token counts and no id: such an event counts a request
-(not metered), its id is made of its content. Encrypted bodies and metadata are never read; metadata in plain text gives team and business context.
-Land one of the two for a gateway: they name the same calls differently.
+(not metered), its id is made of its content. Encrypted bodies and metadata are never read; metadata in plain text gives
+team and business context. Land one of the two for a gateway: they name the same calls differently.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ FORMAT = Log(
         "input_tokens": "tokens_in",
         "output_tokens": "tokens_out",
         "source_cost": ("cost", "Metrics.cost"),
-    }
-    | {"routing_reason": ("metadata.routing_reason", "RoutingReason")},
+        "routing_reason": ("metadata.routing_reason", "RoutingReason"),
+    },
     made={
         "operation": "coalesce(nullif(operation_of(operation), 'other'), operation_of(model_type))",
         "attempt": "count_of(attempt) + 1",  # step 0 is the first attempt

@@ -19,7 +19,16 @@ import duckdb
 
 from pipelines.sources import Delivery, Format, reading
 from pipelines.sources.fields import Mapped, expression, fields_of
-from pipelines.sources.gateway.lines import JSON_SUFFIXES, LOGGED, clean, every_line, in_lines, json_records, macros, number_lines
+from pipelines.sources.gateway.lines import (
+    JSON_SUFFIXES,
+    LOGGED,
+    clean,
+    every_line,
+    in_lines,
+    json_records,
+    macros,
+    number_lines,
+)
 from pipelines.sources.gateway.mapped import ALIASES
 from pipelines.sources.texts import json_path
 

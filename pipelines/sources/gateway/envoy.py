@@ -2,7 +2,7 @@
 
 Operators choose the keys of this log, and a team is only in it under a header they map: `fields` in sources.yaml says
 where. Token counts are inclusive: the gateway adds cached tokens to the input of vendors that count them apart. Calls of
-MCP servers are rejected, they are no calls of a model. A backend's name is `namespace/name/route/...`: the provider is its name,
+MCP servers are rejected, they are no calls of a model. A backend is `namespace/name/route/...`: the provider is its name,
 or what `fields: {provider: {column: gen_ai.provider.name, map: {...}}}` makes of it. The log has no cost.
 """
 
