@@ -1,12 +1,12 @@
 """LAND: everything new under data/landing, each delivery once and in one transaction.
 
-A delivery is one file, or one set of pages. First every new or changed file is read byte by byte (content.py), then the
+A delivery is one file, one set of pages, or one set that a manifest lists (sets.py). First every new or changed file is read byte by byte (content.py), then the
 order of arrival goes into the books, then each delivery is read by its format into one Parquet file of the lake; its
 rows in the bookkeeping say that it counts. A kill in between leaves at most a lake file without a row, which the next
 run removes. What is refused is said every night until the file changes or goes; it stops nothing else.
 
-States of source_files: landed; page (a further file of a landed page set); same_content (landed already, from another
-path); waiting (a page set whose last page is missing); refused.
+States of source_files: landed; page (a further file of a landed set); same_content (landed already, from another path);
+waiting (a set that is not whole yet); superseded (a set that a newer one overtook before it landed); refused.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ from typing import Any
 
 import duckdb
 
-from pipelines import duplicates
+from pipelines import duplicates, sets
 from pipelines.books import Arrivals
 from pipelines.content import Content, inspect, locate, open_content, without_bom
 from pipelines.errors import Refused
 from pipelines.home import Home
+from pipelines.sets import File
 from pipelines.sources import KINDS, SHAPES, Delivery, FileRule, Format, registry
 from pipelines.warehouse import sync, transaction, write_parquet
 
@@ -54,18 +55,6 @@ class LandingReport:
 
 
 @dataclass(frozen=True)
-class File:
-    """One file of a source as it stands in landing."""
-
-    kind: str
-    source: str
-    path: Path
-    name: str  # below data/landing
-    bytes: int
-    modified_ns: int
-
-
-@dataclass(frozen=True)
 class Found:
     """A delivery that was read byte by byte, and how its rows are to be read."""
 
@@ -74,6 +63,20 @@ class Found:
     entry: Any  # of sources.yaml
     format: Format
     reader: str
+    parts: tuple[sets.Part, ...] = ()  # what each manifest lists; the manifests are the last of the files
+
+    @property
+    def data(self) -> int:
+        """How many of the files are read: all but the manifests."""
+        return len(self.files) - sum(len(part.manifests) for part in self.parts)
+
+    @property
+    def lines(self) -> int:
+        return sum(content.lines for content in self.contents[: self.data])
+
+    @property
+    def blank(self) -> int:
+        return sum(content.blank for content in self.contents[: self.data])
 
     @property
     def kind(self) -> str:
@@ -85,7 +88,7 @@ class Found:
 
     @property
     def delivery_id(self) -> str:
-        parts = [self.kind, self.source, *sorted(content.sha256 for content in self.contents)]
+        parts = [self.kind, self.source, *sorted({content.sha256 for content in self.contents})]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
@@ -138,7 +141,7 @@ def land(con: duckdb.DuckDBPyConnection, home: Home, sources: Any, night: date, 
     for problem in sorted(problems, key=lambda row: row["path"]):
         if problem["state"] == "refused":
             report.refused.append(Refused(problem["reason"]))
-        else:
+        elif problem["state"] == "waiting":
             report.waiting.append(f"{problem['path']}: {problem['reason']}")
             say(f"waiting {problem['path']}: {problem['reason']}")
     return report
@@ -152,12 +155,19 @@ def _arrive(
 ) -> list[Found]:
     """The deliveries to read now, in order of their paths and known to the books; others only leave their rows."""
     entries = {(kind, entry.name): entry for kind, key in KINDS.items() for entry in getattr(sources, key, None) or []}
-    known = con.execute("select path, bytes, modified_ns, reader, delivery_id, state from source_files where state in ('landed', 'page', 'same_content')").fetchall()
+    known = con.execute(
+        "select path, bytes, modified_ns, reader, delivery_id, state, file_sha256 from source_files"
+        " where state in ('landed', 'page', 'same_content')"
+    ).fetchall()
     unchanged = {row[:4] for row in known}
     landed = {row[4]: (row[3], row[0]) for row in known if row[5] == "landed"}  # delivery -> reader, path
+    hashes = {(row[0], row[4]): row[6] for row in known}  # path, delivery -> sha256
     new: dict[str, Found] = {}
     for found in _find(home, entries, unchanged, problems):
         delivery = found.delivery_id
+        if changed := _changed_since(found, hashes):
+            problems.append(_problem("waiting", f"{changed} changed after its manifest was written; waiting for the next one", found.files[0]))
+            continue
         if delivery in new or landed.get(delivery, ("", ""))[0] == found.reader:
             first = new[delivery].files[0].name if delivery in new else landed[delivery][1]
             _seen_again(con, found, first)
@@ -187,8 +197,8 @@ def _find(
             problems.append(_problem("refused", str(refused), files[0]))
             continue
         reader = _reader(format_, entry)
-        batches = _folders(files) if format_.pages else [[file] for file in files]
-        for batch in batches:
+        for set_ in _sets(files, format_, unchanged, problems):
+            batch = set_.all
             if all((file.name, file.bytes, file.modified_ns, reader) in unchanged for file in batch):
                 continue
             contents: list[tuple[File, Content]] = []
@@ -197,8 +207,39 @@ def _find(
                     contents.append((file, _inspect(file, format_)))
                 except Refused as refused:
                     problems.append(_problem("refused", str(refused), file, format_=format_.name))
-            for pages in _page_sets(contents, problems) if format_.pages else [contents] if contents else []:
-                yield Found(tuple(f for f, _ in pages), tuple(c for _, c in pages), entry, format_, reader)
+            if not contents or (len(contents) < len(batch) and not format_.pages):
+                continue
+            for pages in _page_sets(contents, problems) if format_.pages else [contents]:
+                yield Found(tuple(f for f, _ in pages), tuple(c for _, c in pages), entry, format_, reader, set_.parts)
+
+
+def _sets(
+    files: list[File], format_: Format, unchanged: set[tuple[Any, ...]], problems: list[dict[str, Any]]
+) -> list[sets.Set]:
+    """What may arrive together, before any of it is read; in order of arrival."""
+    if format_.pages:
+        return [sets.Set(tuple(batch)) for batch in _folders(files)]
+    if not format_.manifests and not format_.pair:
+        return [sets.Set((file,)) for file in files]
+    seen = {row[0] for row in unchanged}
+    whole, said = sets.assemble(files, format_.manifests, format_.pair)
+    for state, reason, file in said:
+        if state != "superseded" or file.name not in seen:
+            problems.append(_problem(state, reason, file, format_=format_.name))
+    return [set_ for set_ in whole if set_.newest or any(file.name in seen for file in set_.all)]
+
+
+def _changed_since(found: Found, hashes: dict[tuple[str, str], str]) -> str | None:
+    """A file that changed while the manifest that lists it is still the one that landed."""
+    here = {file.name: content.file_sha256 for file, content in zip(found.files, found.contents, strict=True)}
+    for part in found.parts:
+        for manifest in part.manifests:
+            for path, delivery in hashes:
+                if path == manifest.name and hashes[path, delivery] == here[path]:
+                    for file in part.files:
+                        if hashes.get((file.name, delivery), here[file.name]) != here[file.name]:
+                            return file.name
+    return None
 
 
 def _walk(home: Home, problems: list[dict[str, Any]]) -> Iterator[File]:
@@ -264,7 +305,8 @@ def _has_more(path: Path) -> bool:
 
 
 def _inspect(file: File, format_: Format) -> Content:
-    if not file.name.endswith(format_.suffixes):
+    manifests = format_.manifests.names if format_.manifests else ()
+    if not file.name.endswith((*format_.suffixes, *manifests)):
         raise Refused(f"not a file of format {format_.name}", file.name, f"deliver {' or '.join(format_.suffixes)}")
     content = inspect(file.path, file.name)
     stat = file.path.stat()
@@ -334,14 +376,15 @@ def _land_one(con: duckdb.DuckDBPyConnection, home: Home, found: Found, arrived:
 
 def _read(con: duckdb.DuckDBPyConnection, home: Home, found: Found) -> None:
     """Temp table `parsed` (and `coverage`); whatever the engine says becomes one line without any of the content."""
-    paths = tuple(file.path for file in found.files)
+    paths = tuple(file.path for file in found.files[: found.data])
+    manifests = tuple(file.path for file in found.files[found.data :])
     copies = home.scratch / "without-bom"
     if found.kind == "gateway" and found.contents[0].bom:
         paths = (without_bom(paths[0], copies),)
-    lines, blank = (sum(getattr(content, name) for content in found.contents) for name in ("lines", "blank"))
     con.execute("drop table if exists temp.parsed; drop table if exists temp.coverage")
+    delivery = Delivery(found.delivery_id, found.kind, found.source, paths, found.lines, found.blank, manifests)
     try:
-        found.format.read(con, Delivery(found.delivery_id, found.kind, found.source, paths, lines, blank), found.entry)
+        found.format.read(con, delivery, found.entry)
     except (duckdb.OutOfMemoryException, duckdb.FatalException, duckdb.InterruptException):
         raise
     except (duckdb.Error, UnicodeDecodeError, RecursionError) as error:
@@ -358,7 +401,7 @@ def _counts(con: duckdb.DuckDBPyConnection, found: Found, line_records: bool) ->
     good, rejected = con.execute("select count(*) filter (reject is null), count(*) filter (reject is not null) from parsed").fetchall()[0]
     if not line_records:
         return {"lines": good + rejected, "blank": 0, "good": good, "rejected": rejected}
-    lines, blank = (sum(getattr(content, name) for content in found.contents) for name in ("lines", "blank"))
+    lines, blank = found.lines, found.blank
     if lines != blank + good + rejected:
         what = f"{lines} lines, {blank} of them blank, but {good + rejected} records"
         raise Refused(what, found.files[0].name, "deliver one record per line")
@@ -501,11 +544,11 @@ def _problem(state: str, reason: str, file: File, delivery_id: str | None = None
 
 
 def _remember(con: duckdb.DuckDBPyConnection, problems: list[dict[str, Any]]) -> None:
-    """The rows of what is refused or waiting now, in place of last night's."""
-    old = con.execute("select count(*) from source_files where state in ('refused', 'waiting')").fetchall()[0][0]
+    """The rows of what is refused, waiting or superseded now, in place of last night's."""
+    old = con.execute("select count(*) from source_files where state in ('refused', 'waiting', 'superseded')").fetchall()[0][0]
     if old or problems:
         with transaction(con):
-            con.execute("delete from source_files where state in ('refused', 'waiting')")
+            con.execute("delete from source_files where state in ('refused', 'waiting', 'superseded')")
             _insert(con, "source_files", problems)
 
 

@@ -8,6 +8,7 @@ Fields are read by allow-list; a body or a prompt is never selected.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
@@ -163,7 +164,7 @@ METERS = (
 
 @dataclass(frozen=True)
 class Delivery:
-    """What arrived together: one file, or one set of pages, already checked byte by byte."""
+    """What arrived together: one file, one set of pages, or what manifests list, already checked byte by byte."""
 
     delivery_id: str  # sha256 over kind, source and decompressed content
     kind: str
@@ -171,6 +172,25 @@ class Delivery:
     paths: tuple[Path, ...]  # absolute; as landed (perhaps .gz)
     lines: int  # physical lines of text formats, blank ones included; 0 for Parquet
     blank: int
+    manifests: tuple[Path, ...] = ()  # that list the paths
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What one manifest says of its set of files."""
+
+    files: tuple[tuple[str, int | None], ...]  # as the vendor names them, with their bytes where it says so
+    scope: str  # the report and period that a newer set of the same words replaces
+    version: str  # sorts with time; '' where the vendor's ids do not
+
+
+@dataclass(frozen=True)
+class Manifests:
+    """How a format's manifests are told and read. A manifest is written last: until it is there, its files wait."""
+
+    names: tuple[str, ...]  # how their names end
+    read: Callable[[str], Manifest]  # ValueError for a text that is no manifest
+    awaited: re.Pattern[str]  # a file of this name is never a delivery of its own, it waits for a manifest
 
 
 FileRule = Callable[[Any, Path], bool]  # of the source's entry and one of its files
@@ -184,6 +204,9 @@ class Format:
     `line_records` says that every non-blank physical line is one row of `parsed`: landing then proves it. `in_lines`
     says that `source_row` is a physical line that may hold several rows or none. Both may depend on the source and file.
     `pages` says that files of one folder may continue each other (`has_more`) and arrive as one delivery.
+    `manifests` says that files may arrive with a manifest that lists them, as one delivery.
+    `pair` names two datasets of the same money: a file or set with one of the words in its path waits for its like with
+    the other word, and both arrive as one delivery.
     """
 
     name: str
@@ -193,6 +216,8 @@ class Format:
     line_records: bool | FileRule = False
     in_lines: bool | FileRule = False
     pages: bool = False
+    manifests: Manifests | None = None
+    pair: tuple[str, str] | None = None
 
 
 def month(day: date) -> str:
