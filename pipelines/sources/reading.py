@@ -7,7 +7,7 @@ import glob
 import gzip
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import duckdb
@@ -23,6 +23,7 @@ from pipelines.sources.currency import CURRENCIES
 # left_out     of plain: exact minus rounded, DECIMAL(38,30): exact to thirty decimals (eighteen from one hundred million on)
 # moment       TIMESTAMP in UTC; NULL where the text is not one
 # written_day  the day as the vendor wrote it, whatever the zone
+# token_power  Tokens, 1000 Tokens, 1K tokens, 1,000,000 Tokens, Million tokens ... -> 0, 3, 3, 6, 6; NULL for what is not tokens
 MACROS = """
 create or replace temp macro is_number(t) as regexp_full_match(t, '[+-]?(\\d+\\.?\\d*|\\.\\d+)([eE][+-]?\\d{1,5})?');
 create or replace temp macro shifted(sign, digits, point) as sign || case
@@ -44,6 +45,12 @@ create or replace temp macro left_out(t) as coalesce(
     (try_cast(t as decimal(38, 18)) - rounded(t))::decimal(38, 30));
 create or replace temp macro moment(t) as try_cast(regexp_replace(t, ' UTC$', '') as timestamp);
 create or replace temp macro written_day(t) as try_cast(left(t, 10) as date);
+create or replace temp macro token_power(unit) as
+    case when regexp_full_match(lower(unit), '(10*|1(,000)+)? ?(k|m|thousand|million)? ?tokens?') then
+        greatest(length(replace(regexp_extract(lower(unit), '^[\\d,]*'), ',', '')) - 1, 0)
+        + case regexp_extract(lower(unit), '(k|m|thousand|million) ?tokens?$', 1)
+            when 'k' then 3 when 'thousand' then 3 when 'm' then 6 when 'million' then 6 else 0 end
+    end;
 """
 
 
@@ -120,20 +127,29 @@ def load_csv(
     (path,) = delivery.paths
     header = csv_header(delivery, path)
     found = positions(delivery, path, header, required)
+    columns = {name: found.get(name.lower()) for name in (*required, *optional)}
+    select_csv(con, delivery, path, f"create or replace temp table {table} as {{}}", columns, len(header), nothing)
+    return found
+
+
+def select_csv(
+    con: duckdb.DuckDBPyConnection, delivery: Delivery, path: Path, into: str, columns: Mapping[str, int | None], width: int,
+    nothing: Sequence[str] = ("",),
+) -> None:  # fmt: skip
+    """Runs `into` with the select of `record` and of the columns at these positions (NULL: absent) in its braces, as text."""
     wanted = ", ".join(
-        f"nullif(trim(c{found[name.lower()]}), '') as \"{name}\""
-        if name.lower() in found
-        else f'null::varchar as "{name}"'
-        for name in (*required, *optional)
+        f'null::varchar as "{name}"' if n is None else f"nullif(trim(c{n}), '') as \"{name}\"" for name, n in columns.items()
     )
     try:
         con.execute(
-            f"create or replace temp table {table} as select row_number() over () as record, {wanted} from read_csv($path,"
-            " columns = $columns, auto_detect = false, header = true, delim = ',', quote = '\"', escape = '\"',"
-            " strict_mode = true, null_padding = false, nullstr = $nothing)",
+            into.format(
+                f"select row_number() over () as record, {wanted} from read_csv($path,"
+                " columns = $columns, auto_detect = false, header = true, delim = ',', quote = '\"', escape = '\"',"
+                " strict_mode = true, null_padding = false, nullstr = $nothing)"
+            ),
             {
                 "path": glob.escape(str(path)),
-                "columns": {f"c{n}": "VARCHAR" for n in range(len(header))},
+                "columns": {f"c{n}": "VARCHAR" for n in range(width)},
                 "nothing": list(nothing),
             },
         )
@@ -141,7 +157,6 @@ def load_csv(
         line = re.search(r"Line: (\d+)", str(error))
         place = where(delivery, path) + (f" line {line[1]}" if line else "")
         raise Refused("not the CSV its header promises", place, "deliver the file again, whole") from None
-    return found
 
 
 def csv_dicts(delivery: Delivery, required: Sequence[str]) -> list[dict[str, str]]:

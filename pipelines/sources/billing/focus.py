@@ -1,19 +1,20 @@
 """FOCUS Cost and Usage, 1.0 to 1.4, as CSV or Parquet: a snapshot of the billing periods it names.
 
 What differs between the versions is a column's name or presence, so one reader takes the first name that is there.
-1.0 writes NULL for nothing. Parquet columns of binary floating point are read as their shortest decimal text.
+1.0 writes NULL for nothing. An export with a manifest (AWS Data Exports, Azure Cost Management) is read as one bill.
 """
 
 from __future__ import annotations
 
-import glob
 from typing import Any
 
 import duckdb
 
 from pipelines.errors import Refused
 from pipelines.sources import Delivery, Format
-from pipelines.sources.reading import create_parsed, known_currencies, load_csv, macros, positions, where
+from pipelines.sources.billing import manifests
+from pipelines.sources.billing.tables import cover_periods, load_tables, refuse_first_row
+from pipelines.sources.reading import create_parsed, known_currencies, macros, where
 
 REQUIRED = (
     "BilledCost", "EffectiveCost", "BillingAccountId", "BillingCurrency", "BillingPeriodStart", "BillingPeriodEnd",
@@ -49,28 +50,15 @@ DIRECTIONS = {  # TokenDirection and TokenCacheAction of SkuPriceDetails, where 
 }
 
 
-# Tokens, 1000 Tokens, 1K tokens, 1,000,000 Tokens, Million tokens ... -> 0, 3, 3, 6, 6; NULL for what is not tokens.
-TOKEN_POWER = r"""
-create or replace temp macro token_power(unit) as
-    case when regexp_full_match(lower(unit), '(10*|1(,000)+)? ?(k|m|thousand|million)? ?tokens?') then
-        greatest(length(replace(regexp_extract(lower(unit), '^[\d,]*'), ',', '')) - 1, 0)
-        + case regexp_extract(lower(unit), '(k|m|thousand|million) ?tokens?$', 1)
-            when 'k' then 3 when 'thousand' then 3 when 'm' then 6 when 'million' then 6 else 0 end
-    end
-"""
-
-
 def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> None:
-    """`parsed` and `coverage` (every billing account and period of the file, whole); any bad line refuses the file."""
-    (path,) = delivery.paths
+    """`parsed` and `coverage` (every billing account and period of the files, whole); any bad line refuses the bill."""
     macros(con)
-    con.execute(TOKEN_POWER)
     known_currencies(con)
-    if path.suffix == ".parquet":
-        _load_parquet(con, delivery)
-    else:
-        found = load_csv(con, delivery, "focus_rows", REQUIRED, OPTIONAL, nothing=("", "NULL"))
-        _check_seller(delivery, found)
+    columns = {name: (name.lower(),) for name in (*REQUIRED, *OPTIONAL)}
+    found = load_tables(con, delivery, "focus_rows", columns, REQUIRED, nothing=("", "NULL"))
+    if not {"ServiceProviderName", "ProviderName"} & found:
+        problem = "column ServiceProviderName (ProviderName until 1.3) is missing"
+        raise Refused(problem, where(delivery, delivery.paths[0]), "deliver the file with its full header")
     power = {"ConsumedQuantity": 'coalesce(token_power("ConsumedUnit"), 0)'}  # tokens, one by one
     numbers = ", ".join(f'plain("{name}", {power.get(name, 0)}) as "{name}"' for name in NUMBERS)
     con.execute(f"create or replace temp table focus_lines as select * replace ({numbers}) from focus_rows")
@@ -79,46 +67,7 @@ def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> Non
     create_parsed(
         con, "billing", SELECT, {**names, "directions": list(DIRECTIONS), "directed": list(DIRECTIONS.values())}
     )
-    con.execute(
-        "create or replace temp table coverage as select distinct billing_account_id, billing_period, null::date as usage_date"
-        " from parsed"
-    )
-
-
-def _load_parquet(con: duckdb.DuckDBPyConnection, delivery: Delivery) -> None:
-    (path,) = delivery.paths
-    file = {"path": glob.escape(str(path))}
-    try:
-        types = con.execute("select column_name, column_type from (describe from read_parquet($path))", file).fetchall()
-        found = positions(delivery, path, [row[0] for row in types], REQUIRED)
-        _check_seller(delivery, found)
-        columns = ", ".join(
-            f'{_as_text(name, types[found[name.lower()]][1])} as "{name}"'
-            if name.lower() in found
-            else f'null::varchar as "{name}"'
-            for name in (*REQUIRED, *OPTIONAL)
-        )
-        con.execute(
-            "create or replace temp table focus_rows as"
-            f" select row_number() over () as record, {columns} from read_parquet($path)",
-            file,
-        )
-    except duckdb.Error:
-        raise Refused("not a readable Parquet file", where(delivery, path), "deliver the file again, whole") from None
-
-
-def _as_text(name: str, type_: str) -> str:
-    if type_ == "TIMESTAMP WITH TIME ZONE":
-        return f'make_timestamp(epoch_us("{name}"))::varchar'
-    nested = type_.startswith(("MAP", "STRUCT", "JSON")) or type_.endswith("]")
-    text = f'to_json("{name}")::varchar' if nested else f'"{name}"::varchar'
-    return f"nullif(nullif(trim({text}), ''), 'NULL')"
-
-
-def _check_seller(delivery: Delivery, found: dict[str, int]) -> None:
-    if not {"serviceprovidername", "providername"} & found.keys():
-        problem = "column ServiceProviderName (ProviderName until 1.3) is missing"
-        raise Refused(problem, where(delivery, delivery.paths[0]), "deliver the file with its full header")
+    cover_periods(con)
 
 
 def _check(con: duckdb.DuckDBPyConnection, delivery: Delivery, account: str | None) -> None:
@@ -140,15 +89,12 @@ def _check(con: duckdb.DuckDBPyConnection, delivery: Delivery, account: str | No
         'when "ChargeCategory" not in (select unnest($categories)) then \'unknown ChargeCategory: \' || left("ChargeCategory", 30)',
         'when "BillingAccountId" <> $account then \'another billing account than sources.yaml names: \' || left("BillingAccountId", 40)',
     ]
-    bad = con.execute(
-        f"select record, case {' '.join(tests)} end as problem from focus_lines where problem is not null order by record limit 1",
+    refuse_first_row(
+        con,
+        delivery,
+        f"select file, line, case {' '.join(tests)} end as problem from focus_lines where problem is not null order by record limit 1",
         {"categories": list(CATEGORIES), "account": account},
-    ).fetchall()
-    if bad:
-        record, problem = bad[0]
-        raise Refused(
-            problem, where(delivery, delivery.paths[0], record), "nothing of this bill was read; deliver it again"
-        )
+    )
 
 
 SELECT = r"""
@@ -206,4 +152,4 @@ from named
 order by record
 """
 
-FORMAT = Format("focus", "billing", (".csv", ".csv.gz", ".parquet"), read)
+FORMAT = Format("focus", "billing", (".csv", ".csv.gz", ".parquet"), read, manifests=manifests.ANY)
