@@ -33,11 +33,23 @@ def read_manifest(text: str) -> Manifest:
 
 def columns(text: str) -> list[str]:
     """The columns that a manifest promises; none where it does not say."""
-    found = json.loads(text).get("columns") or []
-    return [
-        column if isinstance(column, str) else "/".join(filter(None, (column.get("category"), column["name"])))
-        for column in found
-    ]
+    listed = json.loads(text).get("columns")
+    found = [_column(column) for column in listed] if isinstance(listed, list) else []
+    return [name for name in found if name]
+
+
+def _column(said: Any) -> str:
+    """`line_item_usage_type`, `{name, type}` or `{category, name}` of a legacy report."""
+    if isinstance(said, dict):
+        return "/".join(part for part in (said.get("category"), said.get("name")) if isinstance(part, str))
+    return said if isinstance(said, str) else ""
+
+
+def period(text: str) -> str | None:
+    """YYYY-MM of an AWS manifest: `2026-10-01T00:00:00Z`, `20261001T000000.000Z`."""
+    start = (json.loads(text).get("billingPeriod") or {}).get("start")
+    found = re.match(r"(\d{4})-?(\d{2})", str(start))
+    return f"{found[1]}-{found[2]}" if found else None
 
 
 def _names(listed: Any) -> tuple[tuple[str, int | None], ...]:
