@@ -377,6 +377,7 @@ def azure(folder: Path, name: str, *changes: Row) -> Path:
         ("gpt 4o mini 0718 Aud Inp regnl Tokens", "1K", ("gpt-4o-mini-2024-07-18", "audio_input", None, 2000)),
         ("gpt-4o-0806-Inp-glbl Tokens", "100 Hours", None),
         ("gpt 4o 0806 Tokens", "1K", None),
+        ("gpt image 1 img Inp Tokens", "1K", None),
         ("Provisioned Managed Global Unit", "1/Hour", None),
         ("Claude Consumption Units", "1", None),
     ],
@@ -761,6 +762,84 @@ def test_a_month_of_google_is_the_same_in_both_formats(tmp_path: Path) -> None:
     table = tmp_path / "rows.csv"
     table.write_text(csv_text([flat(row, repr(row["credits"])) for row in map(gcp_row, lines)]))
     assert told(read(gcp_billing.FORMAT, table, account=None)[0]) == as_focus
+
+
+# --- FOCUS, in the vendors' own words ------------------------------------------------------------------------------
+
+FOCUS: Row = {
+    "BilledCost": "1", "EffectiveCost": "1", "BillingAccountId": "acct", "BillingCurrency": "USD", "BillingPeriodStart": "2026-10-01T00:00:00Z",
+    "BillingPeriodEnd": "2026-11-01T00:00:00Z", "ChargeCategory": "Usage", "ChargePeriodStart": "2026-10-05T00:00:00Z",
+    "ChargePeriodEnd": "2026-10-06T00:00:00Z", "ServiceName": "", "ServiceProviderName": "", "SkuMeter": "", "ConsumedQuantity": "2",
+    "ConsumedUnit": "", "x_UsageType": "", "x_SkuMeterName": "", "SkuPriceDetails": "", "CredentialId": "key-1", "PrincipalId": "Ann",
+}  # fmt: skip
+EDITION = "Claude Opus 5 (Amazon Bedrock Edition)"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),  # model, meter, tier, quantity, unit
+    [
+        (
+            {"ServiceName": "Amazon Bedrock", "x_UsageType": "USE1-NovaLite-output-tokens-flex", "ConsumedUnit": "1K tokens"},
+            ("amazon.nova-lite-v1:0", "output", "flex", 2000, "Tokens"),
+        ),
+        (
+            {"ServiceName": EDITION, "x_UsageType": "USE1-MP:USE1_input_tokens_standard-Units", "ConsumedUnit": "Units"},
+            ("anthropic.claude-opus-5", "input_uncached", None, 2_000_000, "Tokens"),
+        ),
+        (
+            {"ServiceName": "Amazon Bedrock", "x_UsageType": "USE1-Guardrail-Units", "ConsumedUnit": "Units"},
+            (None, "USE1-Guardrail-Units", None, 2, "Units"),
+        ),
+        (
+            {"ServiceProviderName": "Microsoft", "ServiceName": "Foundry Models", "x_SkuMeterName": "gpt 4o 0513 Input global Tokens", "ConsumedUnit": "1K Tokens"},
+            ("gpt-4o-2024-05-13", "input_uncached", None, 2000, "Tokens"),
+        ),
+        (  # how many tokens a unit is does not stand there
+            {"ServiceProviderName": "Microsoft", "ServiceName": "Foundry Models", "SkuMeter": "gpt 4o 0513 Input global Tokens", "ConsumedUnit": "Units"},
+            ("gpt-4o-2024-05-13", "gpt 4o 0513 Input global Tokens", None, 2, "Units"),
+        ),
+        (
+            {"ServiceProviderName": "Other", "ServiceName": "GPU cloud", "SkuMeter": "H100 Hours", "ConsumedUnit": "GPU-Hours"},
+            (None, "H100 Hours", None, 2, "GPU-Hours"),
+        ),
+        (  # 1.5 names the model: nothing is looked up
+            {
+                "ServiceName": "Amazon Bedrock", "x_UsageType": "USE1-NovaLite-output-tokens", "ConsumedUnit": "Tokens", "SkuMeter": "Cache Read Input Tokens",
+                "SkuPriceDetails": '{"ModelId": "m-1", "TokenDirection": "Input", "TokenCacheAction": "Read", "ServingScope": "Global"}',
+            },
+            ("m-1", "cache_read", None, 2, "Tokens"),
+        ),
+    ],
+)  # fmt: skip
+def test_focus_in_the_words_of_the_vendor(tmp_path: Path, change: Row, said: tuple[Any, ...]) -> None:
+    path = tmp_path / "focus.csv"
+    path.write_text(csv_text([{**FOCUS, "ServiceProviderName": "AWS", **change}]))
+    (row,), _ = read(focus.FORMAT, path)
+    assert tuple(row[name] for name in ("model_as_logged", "sku_meter", "service_tier", "consumed_quantity", "consumed_unit")) == said
+    assert row["api_key_id"] == "key-1" and "Ann" not in row.values()
+
+
+def test_focus_without_cost_is_refused(tmp_path: Path) -> None:
+    """Usage-only exports need a rate card of their own; nothing here is made zero."""
+    path = tmp_path / "focus.csv"
+    path.write_text(csv_text([{**FOCUS, "ServiceName": "GPU", "ServiceProviderName": "CoreWeave", "BilledCost": ""}]))
+    assert "BilledCost is empty" in refusal(focus.FORMAT, path)
+    path.write_text(csv_text([{name: value for name, value in FOCUS.items() if name != "BilledCost"}]))
+    assert "column BilledCost is missing" in refusal(focus.FORMAT, path)
+
+
+def test_focus_samples_to_the_last_digit() -> None:
+    path = sample("focus/focus_1_0_sample_1k.csv")
+    rows, coverage = read(focus.FORMAT, path, account=None)  # Oracle's lines are of two months
+    assert (len(rows), total(rows, "billed_cost"), total(rows, "effective_cost")) == (1000, Decimal("20.52022672899"), Decimal("14.97651418586"))
+    assert {row["service_provider"] for row in rows} == {"AWS", "Microsoft", "Oracle"} and len(coverage) == 4
+    draft = sample("focus/spec_1_5_draft_ai/drawdown_via_prepayment_ai_model_api.csv")
+    rows, _ = read(focus.FORMAT, draft, account=None)
+    assert (total(rows, "billed_cost"), total(rows, "effective_cost")) == (500_000, 50)
+    assert [(row["model_as_logged"], row["consumed_quantity"], row["api_key_id"]) for row in rows[1:]] == [
+        ("solora-saturn-5.0", 5_000_000, "key_05SOLORASUPPLY"),
+        ("solora-saturn-5.0", 1_500_000, "key_05SOLORASUPPLY"),
+    ]
 
 
 # --- damage --------------------------------------------------------------------------------------------------------

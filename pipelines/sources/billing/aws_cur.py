@@ -84,7 +84,7 @@ def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> Non
     refuse_first_row(con, delivery, _problems(found), {"types": list(TYPES), "account": account})
     period = _one_payer_and_period(con, delivery)
     _meanings(con)
-    types = {"types": list(TYPES), "categories": [v[0] for v in TYPES.values()], "frequencies": [v[1] for v in TYPES.values()]}
+    types = {"million": bedrock.MILLION, "types": list(TYPES), "categories": [v[0] for v in TYPES.values()], "frequencies": [v[1] for v in TYPES.values()]}
     create_parsed(con, "billing", SELECT, types)
     cover_periods(con)
     if account and period:  # also when the report is empty
@@ -182,7 +182,7 @@ with typed as (
         -- Marketplace counts millions of tokens and calls them Units; a meter counts only where the unit is known
         case when m.meter = 'images' then 0
             when m.meter is not null then coalesce(token_power(pricing_unit),
-                case when bill_billing_entity = 'AWS Marketplace' and pricing_unit = 'Units' then 6 end) end as power,
+                case when bill_billing_entity = 'AWS Marketplace' and pricing_unit = 'Units' then $million end) end as power,
         m.meter,
         map($types::varchar[], $categories::varchar[])[line_item_line_item_type] as category,
         map($types::varchar[], $frequencies::varchar[])[line_item_line_item_type] as frequency,

@@ -4,22 +4,20 @@ The two tell the same use twice and are never added. Where both arrive (files or
 `actual` and `amortized`), billed cost is the sum of the actual file, and quantity and effective cost are those of the
 amortized file: a reservation is billed when it was bought and counts where it was used or idle. A file named neither
 is a bill of its own, whose cost is both; amortized cost alone is refused, it does not tell what was billed. Column names differ by agreement; COLUMNS lists them. The bill's currency is
-the billing currency. Meter names follow no grammar: a name is cut into words, and a word that nobody knows stays in the
-model's name. Provisioned throughput (PTU) and Claude consumption units tell no model. Tags, names and addresses are
-not read.
+the billing currency. Provisioned throughput (PTU) and Claude consumption units tell no model. Tags, names and addresses
+are not read.
 """
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import duckdb
 
 from pipelines.errors import Refused
 from pipelines.sources import Delivery, Format
-from pipelines.sources.billing import manifests
+from pipelines.sources.billing import foundry, manifests
 from pipelines.sources.billing.tables import cover_periods, load_tables, refuse_first_row
 from pipelines.sources.reading import create_parsed, known_currencies, macros, where
 
@@ -67,53 +65,6 @@ TYPES = {  # ChargeType, in lower case -> charge category
     "adjustment": "Adjustment",
 }
 FREQUENCIES = {"usagebased": "Usage-Based", "recurring": "Recurring", "onetime": "One-Time"}
-
-# Words of meter names. What is in none of these sets belongs to the model's name.
-CACHED, WRITTEN = {"cached", "cache", "cchd", "cd"}, {"wr", "write", "writes"}
-READ = {"rd", "read", "reads", "hit"}
-INPUT, OUTPUT = {"inp", "inpt", "input", "in"}, {"outp", "outpt", "opt", "out", "output"}
-AUDIO = {"aud", "audio"}
-TIERS = {"batch": "batch", "priority": "priority", "prio": "priority", "pp": "priority", "flex": "flex"}
-PLAIN = {
-    "token", "tokens", "1k", "1m", "glbl", "gl", "global", "dz", "dzn", "dzone", "data", "zone", "regnl", "regional",
-    "rgnl", "rg", "std", "standard", "txt", "text", "shortco", "longco",
-}  # fmt: skip
-SNAPSHOTS = {  # meters name the month and day of a snapshot
-    "gpt-4o-0513": "gpt-4o-2024-05-13",
-    "gpt-4o-0806": "gpt-4o-2024-08-06",
-    "gpt-4o-1120": "gpt-4o-2024-11-20",
-    "gpt-4o-mini-0718": "gpt-4o-mini-2024-07-18",
-}
-
-
-class Meaning(NamedTuple):
-    """What a token meter's name says."""
-
-    model: str
-    meter: str
-    tier: str | None
-
-
-def meaning(name: str) -> Meaning | None:
-    """Of a meter's name, `gpt 4o 0806 cached Inp glbl Tokens`; None where it is not a meter of tokens we know."""
-    words = re.split(r"[\s_-]+", name.strip().lower())
-    said = set(words)
-    if not said & {"token", "tokens"}:
-        return None
-    audio = bool(said & AUDIO)
-    if said & CACHED and not audio:
-        meter = "cache_write_5m" if said & WRITTEN else "cache_read"
-    elif said & INPUT and not said & (OUTPUT | CACHED):
-        meter = "audio_input" if audio else "input_uncached"
-    elif said & OUTPUT and not said & (INPUT | CACHED):
-        meter = "audio_output" if audio else "output"
-    else:
-        return None
-    model = "-".join(w for w in words if w not in CACHED | WRITTEN | READ | INPUT | OUTPUT | AUDIO | PLAIN | TIERS.keys())
-    if not model:
-        return None
-    model = f"gpt-{model}" if model[0].isdigit() else model
-    return Meaning(SNAPSHOTS.get(model, model), meter, next((TIERS[word] for word in words if word in TIERS), None))
 
 
 def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> None:
@@ -206,7 +157,7 @@ def _same_periods(con: duckdb.DuckDBPyConnection, delivery: Delivery) -> None:
 def _meanings(con: duckdb.DuckDBPyConnection) -> None:
     """Temp table `meanings(name, model, meter, tier)` of the token meters."""
     names = [row[0] for row in con.execute("select distinct meter from azure_lines where meter is not null order by 1").fetchall()]
-    told = [(name, found) for name in names if (found := meaning(name))]
+    told = [(name, found) for name in names if (found := foundry.meaning(name))]
     con.execute(
         "create or replace temp table meanings as select unnest($names)::varchar as name, unnest($models)::varchar as model,"
         " unnest($meters)::varchar as our_meter, unnest($tiers)::varchar as tier",

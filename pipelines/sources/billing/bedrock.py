@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+MILLION = 6  # the power of ten of what Marketplace calls a unit of tokens
 EDITION = re.compile(r"^(?P<model>.+?) \(Amazon Bedrock Edition\)$")
 REGION = re.compile(r"^[A-Z]{2,4}\d{1,2}(?:_[A-Z]{3})?[-_]")  # USE1-, EUW2-, APN1-
 

@@ -2,6 +2,8 @@
 
 What differs between the versions is a column's name or presence, so one reader takes the first name that is there.
 1.0 writes NULL for nothing. An export with a manifest (AWS Data Exports, Azure Cost Management) is read as one bill.
+Until 1.5 no column names a model: where a row does not say it either way, AWS's and Microsoft's own words for what they
+sell are looked up.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import duckdb
 
 from pipelines.errors import Refused
 from pipelines.sources import Delivery, Format
-from pipelines.sources.billing import manifests
+from pipelines.sources.billing import bedrock, foundry, manifests
 from pipelines.sources.billing.tables import cover_periods, load_tables, refuse_first_row
 from pipelines.sources.reading import create_parsed, known_currencies, macros, where
 
@@ -24,6 +26,7 @@ OPTIONAL = (
     "ServiceProviderName", "ProviderName", "SubAccountId", "InvoiceId", "ChargeClass", "ChargeDescription",
     "ChargeFrequency", "SkuId", "SkuMeter", "x_SkuMeter", "SkuPriceDetails", "x_ModelId", "x_ServiceTier", "RegionId",
     "ResourceId", "CredentialId", "x_CredentialId", "ConsumedQuantity", "ConsumedUnit", "ListCost", "ContractedCost",
+    "x_UsageType", "x_SkuMeterName",
 )  # fmt: skip
 NUMBERS = ("BilledCost", "EffectiveCost", "ListCost", "ContractedCost", "ConsumedQuantity")
 CATEGORIES = ("Usage", "Purchase", "Tax", "Credit", "Adjustment")
@@ -59,15 +62,70 @@ def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> Non
     if not {"ServiceProviderName", "ProviderName"} & found:
         problem = "column ServiceProviderName (ProviderName until 1.3) is missing"
         raise Refused(problem, where(delivery, delivery.paths[0]), "deliver the file with its full header")
-    power = {"ConsumedQuantity": 'coalesce(token_power("ConsumedUnit"), 0)'}  # tokens, one by one
+    _meanings(con)
+    power = {"ConsumedQuantity": "coalesce(power, 0)::integer"}  # tokens, one by one
     numbers = ", ".join(f'plain("{name}", {power.get(name, 0)}) as "{name}"' for name in NUMBERS)
-    con.execute(f"create or replace temp table focus_lines as select * replace ({numbers}) from focus_rows")
+    con.execute(f"create or replace temp table focus_lines as select * replace ({numbers}) from focus_named")
     _check(con, delivery, getattr(source, "billing_account_id", None))
     names = {"meter_names": list(METERS), "meters": list(METERS.values())}
     create_parsed(
         con, "billing", SELECT, {**names, "directions": list(DIRECTIONS), "directed": list(DIRECTIONS.values())}
     )
     cover_periods(con)
+
+
+def _meanings(con: duckdb.DuckDBPyConnection) -> None:
+    """Temp table `focus_named`: the rows, what the vendor's own words say, and the power of ten of a unit of tokens."""
+    con.execute(
+        """
+        create or replace temp table focus_told as
+        select
+            *,
+            try_cast("SkuPriceDetails" as json) as details,
+            coalesce("x_ModelId", details ->> '$.x_ModelId', details ->> '$.ModelId') as said_model,
+            case when said_model is not null then null
+                when "ServiceName" ilike '%bedrock%' then 'bedrock'
+                when coalesce("ServiceProviderName", "ProviderName") ilike 'microsoft%' then 'foundry' end as vendor,
+            case vendor when 'bedrock' then coalesce("x_UsageType", "SkuMeter")
+                when 'foundry' then coalesce("x_SkuMeterName", "SkuMeter") end as words
+        from focus_rows
+        """
+    )
+    pairs = con.execute(
+        'select distinct vendor, words, case vendor when \'bedrock\' then "ServiceName" end from focus_told where words is not null'
+    ).fetchall()
+    told = [
+        (vendor, words, service, bedrock.meaning(words, service) if vendor == "bedrock" else foundry.meaning(words))
+        for vendor, words, service in pairs
+    ]
+    con.execute(
+        """
+        create or replace temp table focus_named as
+        with meanings as (
+            select unnest($vendors)::varchar as vendor, unnest($words)::varchar as words, unnest($services)::varchar as service,
+                unnest($models)::varchar as told_model, unnest($meters)::varchar as told_meter, unnest($tiers)::varchar as told_tier
+        )
+        select
+            t.*,
+            m.told_model,
+            m.told_meter,
+            m.told_tier,
+            coalesce(token_power("ConsumedUnit"), case when m.vendor = 'bedrock' and m.told_meter <> 'images'
+                and "ConsumedUnit" = 'Units' and m.service like '%(Amazon Bedrock Edition)' then $million end) as power
+        from focus_told t
+        left join meanings m on m.vendor = t.vendor and m.words = t.words
+            and (m.service is null or m.service = t."ServiceName")
+        """,
+        {
+            "million": bedrock.MILLION,
+            "vendors": [vendor for vendor, _, _, _ in told],
+            "words": [words for _, words, _, _ in told],
+            "services": [service for _, _, service, _ in told],
+            "models": [found and found.model for _, _, _, found in told],
+            "meters": [found and found.meter for _, _, _, found in told],
+            "tiers": [found and found.tier for _, _, _, found in told],
+        },
+    )
 
 
 def _check(con: duckdb.DuckDBPyConnection, delivery: Delivery, account: str | None) -> None:
@@ -101,8 +159,7 @@ SELECT = r"""
 with priced as (
     select
         *,
-        try_cast("SkuPriceDetails" as json) as details,
-        coalesce("SkuMeter", "x_SkuMeter") as meter_text
+        coalesce("SkuMeter", "x_SkuMeter", words) as meter_text
     from focus_lines
 ),
 named as (
@@ -126,11 +183,12 @@ select
     "SkuId" as sku_id,
     coalesce(
         map($meter_names::varchar[], $meters::varchar[])[lower(meter_text)],
+        case when power is not null then told_meter end,
         meter_text,
         map($directions::varchar[], $directed::varchar[])[direction]) as sku_meter,
-    coalesce("x_ModelId", details ->> '$.x_ModelId', details ->> '$.ModelId') as model_as_logged,
+    coalesce(said_model, told_model) as model_as_logged,
     "RegionId" as region,
-    lower(coalesce("x_ServiceTier", details ->> '$.x_ServiceTier', details ->> '$.x_ProcessingTier')) as service_tier,
+    lower(coalesce("x_ServiceTier", details ->> '$.x_ServiceTier', details ->> '$.x_ProcessingTier', told_tier)) as service_tier,
     "ResourceId" as resource_id,
     coalesce("CredentialId", "x_CredentialId") as api_key_id,
     written_day("ChargePeriodStart") as usage_date,
@@ -140,7 +198,7 @@ select
     written_day("BillingPeriodStart") as billing_period_start,
     (moment("BillingPeriodEnd") - interval 1 microsecond)::date + 1 as billing_period_end,
     rounded("ConsumedQuantity") as consumed_quantity,
-    if(token_power("ConsumedUnit") is null, "ConsumedUnit", 'Tokens') as consumed_unit,
+    if(power is null, "ConsumedUnit", 'Tokens') as consumed_unit,
     rounded("ListCost") as list_cost,
     rounded("ContractedCost") as contracted_cost,
     rounded("EffectiveCost") as effective_cost,
