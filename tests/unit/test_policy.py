@@ -107,6 +107,40 @@ def test_two_bills_of_one_account_need_dates(folder: Path) -> None:
     assert len(policy.load(folder).sources.billing) == 6
 
 
+def test_what_a_list_of_gpu_holders_must_map(folder: Path) -> None:
+    sources = folder / "sources.yaml"
+    before = sources.read_text()
+    entry = """
+gpu:
+  - name: runai
+    format: mapped_gpu
+    file: csv
+    cluster: lab
+    fields:
+      interval_start: start
+      seconds: run
+      team: project
+      gpus: cards
+"""
+    sources.write_text(before.replace("\ngpu:\n", entry, 1))
+    assert policy.load(folder).sources.gpu[0].cluster == "lab"
+    line = replaced(sources, "      team: project", "      prompt: project")
+    assert [text for text in refusals(folder) if text.startswith(f"sources.yaml:{line}: unknown field prompt")]
+    assert any("field holder or team is missing" in text for text in refusals(folder))
+    replaced(sources, "    file: csv\n    cluster: lab", "    cluster: lab")
+    assert any("needs `file`" in text for text in refusals(folder))
+
+
+def test_a_model_servers_counters_stand_beside_the_cluster_that_it_runs_on(folder: Path) -> None:
+    entry = "\ngpu:\n  - {name: counters, format: vllm, cluster: serving, serving: {llama-3.3-70b: llama-pool}}\n"
+    line = replaced(folder / "sources.yaml", "\ngpu:\n", entry) + 2
+    with warehouse.memory() as con:
+        policy.register(con, policy.load(folder))
+        assert con.execute("from policy_serving_models").fetchall() == [("counters", "llama-3.3-70b", "llama-pool")]
+    replaced(folder / "sources.yaml", "llama-3.3-70b: llama-pool", "llama-3.3-70b: lama-pool")
+    assert any(text.startswith(f"sources.yaml:{line}: unknown serving pool lama-pool") for text in refusals(folder))
+
+
 def test_an_allocation_rule_names_a_team_that_exists(folder: Path) -> None:
     replaced(folder / "allocation.yaml", "method: to, to: unallocated}", "method: to, to: finance}")
     assert any("unknown team finance" in text for text in refusals(folder))

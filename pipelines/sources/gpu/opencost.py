@@ -124,12 +124,12 @@ counted as (
     where problem is null and gpu_seconds between 0 and 1000000000000 and seconds between 1 and 100000000
 ),
 whole as (
-    select t.*, greatest(c.cards, 1)::integer as gpus
+    select t.*, case when c.cards <= 1000000 then greatest(c.cards, 1)::integer end as gpus
     from timed t
     left join counted c using (record)
 ),
 held as (
-    select *, try_cast(round_even(gpu_seconds::decimal(18, 0) / gpus, 0) as bigint) as held
+    select *, (gpu_seconds + gpus // 2) // gpus as held
     from whole
 )
 select
@@ -155,7 +155,7 @@ select
         when gpu_hours is null then 'bad_gpu_hours'
         when gpu_hours < 0 then 'negative_gpu_hours'
         when gpu_hours = 0 then 'no_gpu'
-        when gpus is null or gpus > 1000000 or held > seconds then 'absurd_gpu_hours'
+        when gpus is null or held > seconds then 'absurd_gpu_hours'
         when holder is null then 'no_holder'
     end as reject
 from held
