@@ -16,7 +16,7 @@ from typing import IO, Any
 from pipelines.errors import Refused
 
 CHUNK = 1 << 20
-MAX_LINE = 16 << 20  # bytes
+MAX_LINE, MAX_DOCUMENT = 16 << 20, 64 << 20  # bytes; a document is often one line
 MAX_CONTENT = 20 << 30  # bytes after decompression
 MAX_RATIO, RATIO_FROM = 200, 64 << 20  # a ratio is judged after so many bytes
 BOM = b"\xef\xbb\xbf"
@@ -33,7 +33,7 @@ class Content:
     bom: bool
 
 
-def inspect(path: Path, place: str) -> Content:
+def inspect(path: Path, place: str, max_line: int = MAX_LINE) -> Content:
     """Read the whole file once. Refused: empty, damaged or oversized files, and text that is not text."""
     if path.stat().st_size == 0:
         raise Refused("the file is empty", place, "deliver it again, whole, or remove it")
@@ -57,8 +57,9 @@ def inspect(path: Path, place: str) -> Content:
                 tail = parts.pop()
                 lines += len(parts)
                 blank += sum(1 for line in parts if not line or line.isspace())
-                if len(tail) > MAX_LINE or any(len(line) > MAX_LINE for line in parts):
-                    raise Refused(f"a line longer than {MAX_LINE >> 20} MB", place, "deliver one record per line")
+                if len(tail) > max_line or any(len(line) > max_line for line in parts):
+                    fix = "deliver one record per line" if max_line == MAX_LINE else "deliver it in smaller files"
+                    raise Refused(f"a line longer than {max_line >> 20} MB", place, fix)
         except (EOFError, gzip.BadGzipFile, zlib.error):
             raise Refused("the gzip file is cut off or damaged", place, "deliver it again, whole") from None
     if tail:

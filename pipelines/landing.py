@@ -27,7 +27,7 @@ import duckdb
 
 from pipelines import duplicates, sets
 from pipelines.books import Arrivals
-from pipelines.content import Content, inspect, locate, open_content, without_bom
+from pipelines.content import MAX_DOCUMENT, MAX_LINE, Content, inspect, locate, open_content, without_bom
 from pipelines.errors import Refused
 from pipelines.home import Home
 from pipelines.sets import File
@@ -308,7 +308,7 @@ def _inspect(file: File, format_: Format) -> Content:
     manifests = format_.manifests.names if format_.manifests else ()
     if not file.name.endswith((*format_.suffixes, *manifests)):
         raise Refused(f"not a file of format {format_.name}", file.name, f"deliver {' or '.join(format_.suffixes)}")
-    content = inspect(file.path, file.name)
+    content = inspect(file.path, file.name, MAX_DOCUMENT if format_.document else MAX_LINE)
     stat = file.path.stat()
     if (stat.st_size, stat.st_mtime_ns) != (file.bytes, file.modified_ns):
         raise Refused("the file is still being written", file.name, "write under a hidden name, then rename it")

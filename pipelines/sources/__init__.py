@@ -203,6 +203,7 @@ class Format:
     `read(con, delivery, source)` leaves `parsed` (and `coverage` for bills); `source` is the entry of sources.yaml.
     `line_records` says that every non-blank physical line is one row of `parsed`: landing then proves it. `in_lines`
     says that `source_row` is a physical line that may hold several rows or none. Both may depend on the source and file.
+    `document` says that a file is one JSON document, perhaps all of it on one line.
     `pages` says that files of one folder may continue each other (`has_more`) and arrive as one delivery.
     `manifests` says that files may arrive with a manifest that lists them, as one delivery.
     `pair` names two datasets of the same money: a file or set with one of the words in its path waits for its like with
@@ -218,6 +219,7 @@ class Format:
     pages: bool = False
     manifests: Manifests | None = None
     pair: tuple[str, str] | None = None
+    document: bool = False
 
 
 def month(day: date) -> str:

@@ -17,7 +17,10 @@ from typing import Any
 import duckdb
 import pytest
 
+from pipelines import landing, warehouse
+from pipelines.content import MAX_DOCUMENT, inspect
 from pipelines.errors import Refused
+from pipelines.home import Home
 from pipelines.sample import Truth
 from pipelines.sources import GPU_USAGE, Delivery, registry
 from pipelines.sources.gpu.mapped_gpu import map_problems
@@ -316,6 +319,48 @@ def test_published_query_range(tmp_path: Path) -> None:
     assert row["active_seconds"] == round(0.41 * 60 + 0.39 * 180 + 0.44 * 60) and rejects(rows) == {"other_metric": 1}
     (row,) = good(read("k8s_gpu_requests", tmp_path, path.read_bytes()))
     assert (row["holder_id"], row["gpus"], row["gpu_uuid"], row["node"]) == ("llama70b-0", 8, None, "gpu-node-1")
+
+
+class InOrder:
+    """The books' memory of arrivals, for a test."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, tuple[int, date]] = {}
+
+    def record(self, seen: Any) -> None:
+        for delivery, *_ in seen:
+            self.known.setdefault(delivery, (len(self.known) + 1, DAY.date()))
+
+
+def test_each_answer_is_a_delivery_and_a_longer_one_replaces_its_hours(tmp_path: Path) -> None:
+    home, arrivals = Home(tmp_path), InOrder()
+    folder = home.landing / "gpu" / "cards" / "october"
+    folder.mkdir(parents=True)
+    (folder / "1.json").write_text(company_cards(MIDNIGHT, 145))
+    (folder / "2.json").write_text(company_cards(MIDNIGHT + 43_200, 80))  # until it was fetched
+    (folder / "3.json").write_text(answer(active(["x"] * 3), active([1] * 3, UUID="GPU-8", pod="a")))
+    (folder / "4.json").write_text('{"status": "success"')
+    sources = SimpleNamespace(gpu=[SimpleNamespace(name="cards", format="dcgm", cluster="c1")])
+    with warehouse.memory() as con:
+        report = landing.land(con, home, sources, DAY.date(), arrivals, lambda said: None)
+        assert (report.new, report.rejected, [str(r).split(":")[0] for r in report.refused]) == (3, 1, ["gpu/cards/4.json line 1"])
+        assert con.execute("select source_row, reason, byte_offset from quarantine").fetchall() == [(1, "absurd_value", None)]
+        (folder / "5.json").write_text(company_cards(MIDNIGHT + 43_200, 145))
+        landing.land(con, home, sources, DAY.date(), arrivals, lambda said: None)
+        assert con.execute("select path, inserted, duplicate + superseded from source_files where state = 'landed' order by path").fetchall() == [
+            ("gpu/cards/october/1.json", 8 * 12, 0),
+            ("gpu/cards/october/2.json", 0, 8 * 7),
+            ("gpu/cards/october/3.json", 1, 0),
+            ("gpu/cards/october/5.json", 8 * 12, 0),
+        ]
+
+
+def test_an_answer_on_one_long_line_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(" " * (17 << 20) + answer(active([1] * 3)))
+    assert inspect(path, "a.json", MAX_DOCUMENT).lines == 1
+    with pytest.raises(Refused, match="a line longer than 16 MB"):
+        inspect(path, "a.json")
 
 
 # --- kube-state-metrics ------------------------------------------------------------------------------------------

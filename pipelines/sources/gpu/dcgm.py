@@ -193,4 +193,4 @@ from rows
 order by source_row
 """
 
-FORMAT = Format("dcgm", "gpu", (".json", ".json.gz"), read)
+FORMAT = Format("dcgm", "gpu", (".json", ".json.gz"), read, document=True)

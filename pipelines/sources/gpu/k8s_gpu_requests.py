@@ -203,4 +203,4 @@ from rows
 order by source_row
 """
 
-FORMAT = Format("k8s_gpu_requests", "gpu", (".json", ".json.gz"), read)
+FORMAT = Format("k8s_gpu_requests", "gpu", (".json", ".json.gz"), read, document=True)

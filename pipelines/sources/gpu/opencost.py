@@ -162,4 +162,4 @@ from held
 order by record
 """
 
-FORMAT = Format("opencost", "gpu", (".json", ".json.gz", ".csv", ".csv.gz"), read)
+FORMAT = Format("opencost", "gpu", (".json", ".json.gz", ".csv", ".csv.gz"), read, document=True)

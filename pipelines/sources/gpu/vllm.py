@@ -1,6 +1,6 @@
 """vLLM's own counters: tokens that each model server saw, per UTC day; control totals for what the gateways logged.
 
-Either an answer of Prometheus' `query_range`, or scrapes as JSON: an object, or a list of them, of counter names and
+Either an answer of Prometheus' `query_range`, or scrapes of a server as JSON: an object, or a list of them, of counter names and
 values with `scraped_at` (else the day in the file's name), `model_name` (else the model that `description` names) and, for
 counters since the start, `uptime_s`.
 
@@ -246,4 +246,4 @@ from rows
 order by source_row
 """
 
-FORMAT = Format("vllm", "gpu", (".json", ".json.gz"), read)
+FORMAT = Format("vllm", "gpu", (".json", ".json.gz"), read, document=True)
