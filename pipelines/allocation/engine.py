@@ -40,7 +40,9 @@ from pipelines.allocation.rules import (
 from pipelines.errors import Refused
 
 CHUNK = 400_000  # amounts that one splitting statement makes, so that memory stays bounded
+FULL = 140_000  # rows at least that it makes: below a row group of 122,880 an insert costs ten times as much
 SAFE = 1e37  # products below this fit HUGEINT (1.7e38) whatever the rounding of the estimate
+NEAR = 1e29  # amounts below this divide exactly by two estimates, see _Run.split_chunk
 SHOWN = Decimal(10) ** 25  # quantities from here on may not fit DECIMAL(38,12) when summed
 UNFIT = (duckdb.DataError, duckdb.ProgrammingError)  # what a condition raises that does not fit its columns
 PLACES = 12  # decimals of every amount and quantity
@@ -162,7 +164,7 @@ def _cut(amount: str) -> str:
     """The part of `amount` from `low` to `high` of `whole` in alloc_split s. Rounded cumulatively: parts add up exactly."""
     units, rest = f"abs({amount}) // s.whole", f"abs({amount}) % s.whole"
     high, low = (f"({units} * s.{end} + {rest} * s.{end} // s.whole)" for end in ("high", "low"))
-    return f"(sign({amount}) * ({high} - {low}))::hugeint"
+    return f"case when s.low = 0 and s.high = s.whole then {amount} else (sign({amount}) * ({high} - {low}))::hugeint end"
 
 
 def _limited(part: Part, members: list[_Weight], amount: int, most: dict[str, Fraction]) -> list[_Weight]:
@@ -999,55 +1001,74 @@ class _Run:
 
     def split(self) -> None:
         """Every item over the weights of its pots; what reaches a support team lands there, the rest is final."""
-        con = self.con
-        largest = f"greatest({', '.join(f'abs(i.{m}::double)' for m in self.amounts)}, t.members)"
+        con, m = self.con, self.amounts
+        largest = f"greatest({', '.join(f'abs(i.{a}::double)' for a in m)}, t.members)"
+        alike = ", ".join(f"list_position([{', '.join(m[: i + 1])}], {a}) - 1 as alike{a}" for i, a in enumerate(m))
         con.execute(
             f"""
             create or replace temp table alloc_cuts as
-            select *, sum(members) over (order by n rows unbounded preceding) // {max(1, CHUNK // len(self.amounts))} as chunk
+            select *, sum(members) over (order by n rows unbounded preceding) // {max(FULL, CHUNK // len(m))} as chunk, {alike}
             from (
                 select
-                    row_number() over (order by i._pid) as n, i._pid, s.pot, s.note, t.members,
-                    t.total is null or {largest} * t.total::double >= {SAFE} as big,
-                    {", ".join(f"{_cut(f'i.{m}')} as {m}" for m in self.amounts)}
+                    row_number() over (order by t.members > 1, i._pid) as n, i._pid, s.pot, s.note, t.members,
+                    t.total is null or {largest} >= {NEAR} or {largest} * t.total::double >= {SAFE} as big,
+                    {", ".join(f"{_cut(f'i.{a}')} as {a}" for a in m)}
                 from alloc_items i
                 join alloc_split s on s._pid = i._pid and s.pool = i.pool
                 join alloc_totals t on t.pot = s.pot
             )
             """
         )
+        con.execute(
+            f"create or replace temp table alloc_out as select _pid, pot, 1 as ord, note, {', '.join(m)} from alloc_cuts where members = 1"
+        )
+        self.settle()
         for first, last, big in con.execute(
-            "select min(n), max(n), big from alloc_cuts group by chunk, big order by 1"
+            "select min(n), max(n), big from alloc_cuts where members > 1 group by chunk, big order by 1"
         ).fetchall():
             (self.split_big if big else self.split_chunk)(first, last)
             self.settle()
 
     def split_chunk(self, first: int, last: int) -> None:
-        """Largest remainder in one statement: a list of quotients for each cut, and a list of keys that put the remainders
-        in order (equal ones by `ord`); the n-th largest key is the last that gets one of the n units left over.
+        """Largest remainder in one statement. A key puts the remainders of a cut in order (equal ones by `ord`): the n-th largest
+        key is the last that gets one of the n units left over. An amount that an earlier measure has too is split once.
+
+        HUGEINT divides a hundred times slower than it multiplies, so a quotient is estimated in DOUBLE and corrected by its exact
+        remainder. With e = 2^-53, a cast from HUGEINT errs by 2e of the value at most and a DOUBLE operation by e. The first guess
+        (three casts, two operations) is off by less than 9e * amount + 0.5 < 1.0e14 units for amounts below NEAR; the second adds
+        the quotient of what is left (two casts, one operation): off by less than 6e * 1.0e14 + 0.5 < 0.6. So its remainder lies
+        between -0.6 and 0.6 times the total, and where it is negative the guess is one too high. Products stay below 1.1 * SAFE
+        plus half a total: inside HUGEINT.
         """
         m = self.amounts
-        products = ", ".join(f"list_transform(t.weights, lambda w: abs(c.{a}) * w) as p_{a}" for a in m)
-        quotients = ", ".join(f"list_transform(p_{a}, lambda p: p // total) as q_{a}" for a in m)
-        keys = ", ".join(
-            f"list_transform(list_zip(p_{a}, q_{a}), lambda x, i: (x[1] - x[2] * total) * members + members - i) as k_{a}" for a in m
+        sizes = ", ".join(f"abs(c.{a}) as size{a}" for a in m)
+        guesses = ", ".join(f"case when alike{a} = {i} then (size{a}::double * share)::hugeint end as g{a}" for i, a in enumerate(m))
+        nearer = ", ".join(f"g{a} + ((size{a} * w - g{a} * total)::double / total::double)::hugeint as g{a}" for a in m)
+        signed = ", ".join(f"size{a} * w - g{a} * total as r{a}" for a in m)
+        floors = ", ".join(f"g{a} - (r{a} < 0)::int as q{a}" for a in m)
+        keys = ", ".join(f"(r{a} + (r{a} < 0)::int * total) * members + members - ord as k{a}" for a in m)
+        sums = ", ".join(f"sum(q{a}) as sum{a}, list(k{a}) as keys{a}" for a in m)
+        left = {a: f"(abs(c.{a}) - sum{a})::bigint" for a in m}
+        lasts = ", ".join(f"case when {left[a]} > 0 then list_reverse_sort(keys{a})[{left[a]}] end as last{a}" for a in m)
+        part = {a: f"(sign(c.{a}) * (q{a} + coalesce(k{a} >= last{a}, false)::int))::hugeint" for a in m}
+        parts = ", ".join(
+            f"case c.alike{a} {' '.join(f'when {i} then {part[b]}' for i, b in enumerate(m[: n + 1]))} end as {a}" for n, a in enumerate(m)
         )
-        lasts = ", ".join(f"list_reverse_sort(k_{a})[(abs({a}) - list_sum(q_{a}))::bigint] as last_{a}" for a in m)
-        rows = ", ".join(f"sign({a}) as sign_{a}, unnest(q_{a}) as q_{a}, unnest(k_{a}) as k_{a}, last_{a}" for a in m)
-        parts = ", ".join(f"(sign_{a} * (q_{a} + (k_{a} >= last_{a} and last_{a} is not null)::int))::hugeint as {a}" for a in m)
         self.con.execute(
             f"""
             create or replace temp table alloc_out as
-            with products as (
-                select c.*, t.total, {products}
+            with cuts as (
+                select c.*, t.total, {sizes}, unnest(range(1, c.members + 1)) as ord, unnest(t.weights) as w
                 from alloc_cuts c join alloc_totals t on t.pot = c.pot
                 where c.n between $first and $last and not c.big
             ),
-            quotients as (select *, {quotients} from products),
-            keys as (select *, {keys} from quotients),
-            lasts as (select *, {lasts} from keys),
-            rows as (select _pid, pot, unnest(range(1, members + 1)) as ord, note, {rows} from lasts)
-            select _pid, pot, ord, note, {parts} from rows
+            guesses as (select *, {guesses} from (select *, w::double / total::double as share from cuts)),
+            nearer as (select * replace ({nearer}) from guesses),
+            signed as (select *, {signed} from nearer),
+            rows as materialized (select n, ord, {floors}, {keys} from signed),
+            sums as (select n, {sums} from rows group by n),
+            lasts as (select c.*, {lasts} from sums join alloc_cuts c on c.n = sums.n)
+            select c._pid, c.pot, rows.ord, c.note, {parts} from rows join lasts c on c.n = rows.n
             """,
             {"first": first, "last": last},
         )
