@@ -34,7 +34,7 @@ def worked(
     con.execute("insert into policy_company values ('Test', 'USD', 'platform')")
     con.execute("insert into policy_serving_namespaces values ('s', 'serving', 'llama')")
     for team in ("a", "b", "c"):
-        con.execute(f"insert into policy_belongs values ('namespace', '{team}', 'team-{team}', null, {ALWAYS})")
+        con.execute(f"insert into policy_belongs values ('namespace', '{team}', 'team-{team}', null, null, null, null, null, 0, {ALWAYS})")
     for n, (cluster, model, kind, gpus) in enumerate(capacity):
         con.execute(f"insert into policy_gpu_capacity values (?, ?, ?, ?, ?, ?, 'dc', 'LE', {ALWAYS})", [n, cluster, model, kind, gpus, "1" if rates else None])
         if rates:
