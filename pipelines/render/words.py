@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from dataclasses import replace
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
@@ -10,14 +11,16 @@ from typing import Any
 from pipelines.render.book import TEXT, Book, Look, text_lines
 from pipelines.render.figures import ZERO, Row
 
-MOST_POTS = 200
+MOST_ALIKE = 10  # pots that differ only in their days and units
 _SPECIAL = {
-    "gpu_idle": "Idle GPUs", "query": "Vector queries", "platform": "Platform overhead", "index_maintenance": "Index upkeep",
+    "gpu_idle": "Idle GPUs", "gpu_reserved_idle": "GPUs held and idle", "gpu_stranded": "Rests of sliced GPUs", "gpu_jobs": "GPU jobs",
+    "gpu_serving": "Own model servers", "unseen_serving": "Calls past the gateways", "query": "Vector queries", "platform": "Platform overhead", "index_maintenance": "Index upkeep",
     "vector_storage": "Index storage", "vector_queries": "Index searches", "vector_writes": "Index writes", "commitment_idle": "Unused commitment",
 }  # fmt: skip
 _STATES = {
     "matched": "Matched", "variance_price": "Price differs", "variance_quantity": "Quantity differs", "variance_cost": "Cost differs", "unmetered": "Billed, not seen",
     "unbilled": "Not billed yet", "not_comparable": "No price to compare", "rejected": "Rows not readable",
+    "gpu_beyond_capacity": "More GPUs held than declared", "gpu_without_cost": "GPUs nobody bills",
 }  # fmt: skip
 
 
@@ -64,19 +67,17 @@ def half_up(amount: Decimal) -> Decimal:
 
 
 def readable_pots(pots: list[Row]) -> list[Row]:
-    """The pots one by one or, where there are very many, summed per rule, driver and pot (then without units)."""
-    if len(pots) <= MOST_POTS:
-        return pots
-    merged: dict[tuple[Any, ...], Row] = {}
+    """The pots one by one, but those of one rule and subject that are very many (one a day, say) summed, then without units."""
+    groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for pot in pots:
-        key = (pot["cost_pool"], pot["rule_id"], pot["part"], pot["driver"], pot["pot"], pot["billing_currency"])
-        if key not in merged:
-            merged[key] = {**pot, "service": None, "units": None, "driver_total": None, "pool_cost": ZERO, "amount": ZERO}
-        one = merged[key]
-        one["pool_cost"] += pot["pool_cost"]
-        one["amount"] += pot["amount"]
-        one["first_day"], one["last_day"] = min(one["first_day"], pot["first_day"]), max(one["last_day"], pot["last_day"])
-    return list(merged.values())
+        groups[tuple(pot[key] for key in ("cost_pool", "rule_id", "part", "driver", "pot", "service", "billing_currency"))].append(pot)
+    return [shown for group in groups.values() for shown in (group if len(group) <= MOST_ALIKE else [_together(group)])]
+
+
+def _together(group: list[Row]) -> Row:
+    sums = {key: sum((pot[key] for pot in group), ZERO) for key in ("pool_cost", "amount")}
+    days = {"first_day": min(pot["first_day"] for pot in group), "last_day": max(pot["last_day"] for pot in group)}
+    return {**group[0], "units": None, "driver_total": None, **sums, **days}
 
 
 def change(now: Decimal, before: Decimal) -> str:

@@ -16,7 +16,18 @@ from random import Random
 
 from pipelines.sample import bills, company
 from pipelines.sample.truth import BillLine, Event, Truth
-from pipelines.sample.writers import anthropic_costs, drivers, focus, gpu_list, koku, litellm, mapped, openai_costs, sacct, vllm
+from pipelines.sample.writers import (
+    anthropic_costs,
+    drivers,
+    focus,
+    gpu_list,
+    koku,
+    litellm,
+    mapped,
+    openai_costs,
+    sacct,
+    vllm,
+)
 
 ONE_DAY = timedelta(days=1)
 WEEKS = tuple(  # half open; the last one is short

@@ -1,6 +1,6 @@
 -- What an owner should look at: money or usage in a named state other than settled, counted in dollars where it can be.
 -- grain: period, kind, what
---   kind: unallocated, unmetered, unpriced, unbilled, not_comparable, out_of_scope, rejected
+--   kind: unallocated, unmetered, unpriced, unbilled, not_comparable, out_of_scope, gpu_beyond_capacity, gpu_without_cost, rejected
 --   what: the account, model or source it concerns
 --   amount: dollars concerned, in the bill's currency; NULL where no price is known
 --   events: events, lines or rows concerned
@@ -47,6 +47,39 @@ foreign_lines as (
     where not in_scope
     group by all
 ),
+held as (
+    select usage_period, usage_hour, cluster, gpu_model, sum(gpu_seconds) as seconds
+    from gpu_hourly
+    where use in ('used', 'idle_reserved', 'idle_stranded')
+    group by all
+),
+declared as (
+    select h.usage_period, h.usage_hour, h.cluster, h.gpu_model, sum(c.gpus)::decimal(18, 0) * 3600 as seconds
+    from (select distinct usage_period, usage_hour, cluster, gpu_model from held) h
+    join policy_gpu_capacity c on c.cluster = h.cluster and c.gpu_model = h.gpu_model
+        and h.usage_hour >= c.valid_from and h.usage_hour < c.valid_to
+    group by all
+),
+beyond_capacity as (
+    select
+        h.usage_period as period, 'gpu_beyond_capacity' as kind, h.cluster || ' ' || h.gpu_model as what,
+        null::decimal(38, 12) as amount, count(*) as events, 'hours in which more GPUs were held than contracts.yaml declares' as detail
+    from held h
+    join declared d on d.usage_period = h.usage_period and d.usage_hour = h.usage_hour and d.cluster = h.cluster and d.gpu_model = h.gpu_model
+    where h.seconds > d.seconds
+    group by all
+),
+without_cost as (
+    select
+        h.usage_period as period, 'gpu_without_cost' as kind, h.cluster || ' ' || coalesce(h.gpu_model, '?') as what,
+        null::decimal(38, 12) as amount, count(*) as events, 'hours of GPUs that no bill and no declared rate pays for' as detail
+    from held h
+    anti join (
+        select distinct p.usage_period, p.cluster, p.usage_date, coalesce(p.model, '') as gpu_model from charge_portions p where p.cluster is not null
+    ) c on c.usage_period = h.usage_period and c.cluster = h.cluster and c.usage_date = h.usage_hour::date
+        and c.gpu_model in (coalesce(h.gpu_model, ''), '')
+    group by all
+),
 rejected as (
     select
         strftime(f.night, '%Y-%m') as period, 'rejected' as kind, q.kind || ' ' || q.source || ': ' || q.reason as what,
@@ -60,4 +93,6 @@ union all select period, kind, what, amount, events, detail from unmetered
 union all select period, kind, what, amount, events, detail from unpriced
 union all select period, kind, what, amount, events, detail from states
 union all select period, kind, what, amount, events, detail from foreign_lines
+union all select period, kind, what, amount, events, detail from beyond_capacity
+union all select period, kind, what, amount, events, detail from without_cost
 union all select period, kind, what, amount, events, detail from rejected
