@@ -47,9 +47,9 @@ everyone as (
 apart as (
     select
         m.*,
-        case when list_contains(string_split(m.split_by, ','), 'vector_index_id') then c.vector_index_id end as vector_index_id,
-        case when list_contains(string_split(m.split_by, ','), 'serving_pool') then c.serving_pool end as serving_pool,
-        case when list_contains(string_split(m.split_by, ','), 'cluster') then c.cluster end as cluster
+        case when list_has_any(string_split(m.split_by, ','), ['charge_id', 'vector_index_id']) then c.vector_index_id end as vector_index_id,
+        case when list_has_any(string_split(m.split_by, ','), ['charge_id', 'serving_pool']) then c.serving_pool end as serving_pool,
+        case when list_has_any(string_split(m.split_by, ','), ['charge_id', 'cluster']) then c.cluster end as cluster
     from mine m
     join charges c on c.charge_id = m.charge_id and c.period = m.period
 ),
