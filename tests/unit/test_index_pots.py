@@ -65,7 +65,7 @@ def payer(con: duckdb.DuckDBPyConnection, day: date, **said: object) -> tuple[st
     }  # fmt: skip
     more = {"source": "varchar", "usage_date": "date", "delivery_id": "varchar", "source_file": "varchar", "source_row": "bigint"}
     shaped(con, "landed_events", EVENT | more, [event])
-    con.execute("create or replace table event_losers(delivery_id varchar, source_row bigint)")
+    con.execute("create or replace table event_losers(delivery_id varchar, source_row bigint, event_id varchar)")
     names = ("usage_period", "provider", "model_as_logged", "model", "price_provider", "price_model")
     shaped(con, "model_names", dict.fromkeys(names, "varchar"), [])
     models.make(con, model("rate", "events"), PARAMS)

@@ -55,6 +55,7 @@ def company(days: int = 20, projects: int = 3) -> duckdb.DuckDBPyConnection:
                 f" billed_cost {MONEY}, quantity_variance {MONEY}, price_variance {MONEY}, cross_variance {MONEY})")
     con.execute("insert into reconciliation values ('2026-10', 'openai', 'acct-1', 'matched', 'billed cost shared by metered cost', 100, 100.2, 0.1, 0.1, 0),"
                 " ('2026-10', 'anthropic', 'acct-2', 'unbilled', 'accrued at our prices until the bill comes', 12, null, null, null, null)")
+    con.execute("create table gpu_costs(period varchar)")  # no GPUs, no sheet of them
     con.execute("create table policy_vector_indexes as select 'catalog' as vector_index_id, 'Product catalog' as name")
     con.execute("create table policy_serving_pools(serving_pool varchar, name varchar)")
     for period, version in (("2026-09", 1), ("2026-10", 0)):
