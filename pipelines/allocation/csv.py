@@ -116,6 +116,7 @@ def _charges(con: duckdb.DuckDBPyConnection, path: Path) -> list[tuple[date, dat
         " 'whole' as portion from given"
     )
     months = con.execute("select distinct date_trunc('month', usage_date)::date from charges order by 1").fetchall()
+    con.execute("drop table given")
     return [(month, date(month.year + month.month // 12, month.month % 12 + 1, 1)) for (month,) in months]
 
 
@@ -134,21 +135,25 @@ def _drivers(con: duckdb.DuckDBPyConnection, path: Path) -> dict[str, str]:
         found[name] = f"given_{len(found)}"
         weight = _exact(con, name)
         con.execute(f"create temp table {found[name]} as select {others}{weight} as weight from given where driver = ?", [name])
+    con.execute("drop table given")
     return found
 
 
 def _exact(con: duckdb.DuckDBPyConnection, driver: str) -> str:
     """SQL for a driver's weights in a type that holds them exactly, also their sum; else as whole numbers of any size."""
-    decimals = "length(split_part(weight, '.', 2))"
-    rows, places = con.execute(f"select count(*), max({decimals}) from given where driver = ?", [driver]).fetchall()[0]
+    decimals = "case when contains(weight, '.') then length(weight) - strpos(weight, '.') else 0 end"
+    rows, places, longest = con.execute(
+        f"select count(*), max({decimals}), max(length(weight)) from given where driver = ?", [driver]
+    ).fetchall()[0]
     scaled = f"replace(weight, '.', '') || repeat('0', {places} - {decimals})"
-    digits = f"ltrim({scaled}, '0')"
-    largest = con.execute(
-        f"select max({{'length': length({digits}), 'digits': {digits}}}).digits from given where driver = ?", [driver]
-    ).fetchall()[0][0]
-    if rows * int(largest or 0) < 10**37:
-        return f"weight::decimal(38, {places})"
-    return f"({scaled})::bignum"
+    largest = 10 ** (longest + places)
+    if rows * largest >= 10**37:
+        digits = f"ltrim({scaled}, '0')"
+        (digits,) = con.execute(
+            f"select max({{'length': length({digits}), 'digits': {digits}}}).digits from given where driver = ?", [driver]
+        ).fetchall()[0]
+        largest = int(digits or 0)
+    return f"weight::decimal(38, {places})" if rows * largest < 10**37 else f"({scaled})::bignum"
 
 
 class _File:

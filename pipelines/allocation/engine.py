@@ -141,9 +141,14 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _units(column: str) -> str:
-    """A DECIMAL or integer column as the whole number of its last decimals, at any size."""
-    return f"replace({column}::varchar, '.', '')::hugeint"
+def _units(column: str, decimals: int) -> str:
+    """A DECIMAL or integer column as the whole number of its last decimals, at any size.
+
+    Up to 2^48 by DOUBLE, which is off by less than 0.2 there (a quotient, a product and their powers of ten, each by 2^-53 of it)
+    and then rounded; above by its text.
+    """
+    near = f"abs({column}) < {Decimal(2**48).scaleb(-decimals):.{decimals}f}"
+    return f"case when {near} then ({column}::double * 1e{decimals})::hugeint else replace({column}::varchar, '.', '')::hugeint end"
 
 
 def _money(units: str) -> str:
@@ -276,7 +281,7 @@ class _Run:
             for step in rule.steps:
                 names = {name.lower() for name in (*step.by, *([step.name] if step.kind == "owner" else []))}
                 self.require(names, f"rule {rule.id}", step.line)
-        units = ", ".join(f"{_units(f'{_quoted(m)}::decimal(38, 12)')} as {self.amounts[i]}" for i, m in enumerate(self.measures))
+        units = ", ".join(f"{_units(f'{_quoted(m)}::decimal(38, 12)', PLACES)} as {self.amounts[i]}" for i, m in enumerate(self.measures))
         cases = " ".join(f"when {pool.predicate.sql} then $pool_{i}" for i, pool in enumerate(self.policy.pools))
         pools = {f"pool_{i}": pool.name for i, pool in enumerate(self.policy.pools)}
         try:
@@ -309,7 +314,7 @@ class _Run:
         con.execute(f"create or replace temp table alloc_weights(pot bigint, ord bigint, {weight})")
         con.execute(
             "create or replace temp table alloc_totals(pot bigint, members bigint, total hugeint, weights hugeint[], driver_total decimal(38, 12),"
-            " exact boolean, big_total varchar)"
+            " exact boolean, shown varchar)"
         )
         con.execute("create or replace temp table alloc_limits(pot bigint, target varchar, most varchar)")
         for table in ("alloc_final", "alloc_steps"):
@@ -783,10 +788,11 @@ class _Run:
         raw = f"select pot, target{names}, sum(weight) as weight from ({self.matched(keys, driver)}) group by all having sum(weight) > 0"
         if not driver.big:
             cut_off = "0" * max(0, driver.decimals - PLACES)  # decimals that a quantity cannot show
+            shown = f"weight::varchar like '%{cut_off}'" if cut_off else "true"
             self.con.execute(
                 f"""
                 insert into alloc_loose(pot, target{names}, quantity, w, exact)
-                select pot, target{names}, try_cast(weight as decimal(38, 12)), {_units("weight")}, weight::varchar like '%{cut_off}'
+                select pot, target{names}, try_cast(weight as decimal(38, 12)), {_units("weight", driver.decimals)}, {shown}
                 from ({raw})
                 """
             )
@@ -993,7 +999,11 @@ class _Run:
         ).fetchall():
             unsafe[pot] += int(w)
         for pot, total in unsafe.items():
-            con.execute("update alloc_totals set big_total = ? where pot = ?", [str(total), pot])
+            con.execute("update alloc_totals set shown = ? where pot = ?", [str(total), pot])
+        con.execute(
+            f"update alloc_totals set shown = case when exact then {_plain('driver_total')} else coalesce(shown, total::varchar) end"
+            " where pot in (select pot from alloc_new)"
+        )
         con.execute(
             "create or replace temp table alloc_passing as select pot, ord, target from alloc_new where target in (select unnest($teams::varchar[]))",
             {"teams": list(self.policy.support_teams)},
@@ -1149,7 +1159,7 @@ class _Run:
                     w.quantity as driver_quantity, s.driver_total, t.fallback_level, t.split_by,
                     case when w.target = '{UNALLOCATED}' then coalesce({why}, '{words.UNKNOWN_USER}') else {why} end as reason,
                     case when s.exact then {_plain("w.quantity")} else coalesce(w.big, w.w::varchar) end as weight,
-                    case when s.exact then {_plain("s.driver_total")} else coalesce(s.big_total, s.total::varchar) end as weight_total,
+                    s.shown as weight_total,
                     {money}
                 from {table} f
                 join alloc_weights w on w.pot = f.pot and w.ord = f.ord

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -149,3 +151,61 @@ def _money(pico: int) -> str:
 
 def _pico(money: Decimal) -> int:
     return int(f"{money:f}".replace(".", ""))
+
+
+def test_quotients_are_exact_wherever_the_estimate_is_used_and_beyond(tmp_path: Path) -> None:
+    """Amounts and totals of every size on both sides of each limit, exact multiples of the total and their neighbours."""
+    rng = random.Random(20261001)
+    con = warehouse.memory()
+    (tmp_path / "allocation.yaml").write_text(POLICY)
+    pots = [[1, 1], [1, 2**53 + 1], [10**35, 1, 10**35 - 1], [3, 3, 3], [10**22 + 7, 1]]
+    pots += [[rng.randint(1, 10 ** rng.choice([1, 3, 5, 8, 15, 22, 36])) for _ in range(rng.randint(2, 7))] for _ in range(90)]
+    charges: list[tuple[int, int, int]] = []
+    for pot, members in enumerate(pots):
+        total = sum(members)
+        near = [2**48, 2**53, 2**62, 2**63, 2**64, int(engine.NEAR), int(engine.SAFE) // total, total, total * rng.randint(1, 10**6), 0]
+        sizes = [size + by for size in near for by in (-1, 0, 1)] + [rng.randint(0, 10 ** rng.randint(1, 37)) for _ in range(20)]
+        amounts = [rng.choice([1, -1]) * size for size in sizes if abs(size) < 10**37]
+        charges += [(pot, amount, rng.choice([amount, amount, -amount, 0, rng.choice(amounts)])) for amount in amounts]
+    rows = {
+        "charge_id": [f"c{i}" for i in range(len(charges))],
+        "pot": [f"p{pot}" for pot, _, _ in charges],
+        "a": [_money(a) for _, a, _ in charges],
+        "b": [_money(b) for _, _, b in charges],
+    }
+    con.register("given", pa.table(rows))
+    con.execute(
+        "create table portions as select 'whole' as portion, date '2026-10-01' as usage_date, * replace"
+        " (a::decimal(38, 12) as a, b::decimal(38, 12) as b) from given"
+    )
+    flat = [(f"p{pot}", f"t{i}", str(w)) for pot, members in enumerate(pots) for i, w in enumerate(members)]
+    con.register("weights", pa.table(dict(zip(("pot", "target", "weight"), map(list, zip(*flat, strict=True)), strict=True))))
+    con.execute("create table d as select * replace (weight::hugeint as weight) from weights")
+    period = (date(2026, 10, 1), date(2026, 11, 1))
+    policy = rules.load(tmp_path / "allocation.yaml")
+    engine.run(con, policy, portions="portions", measures=["a", "b"], period=period, driver=lambda name: name)
+    big = dict(con.execute("select big, count(*) from alloc_cuts group by big").fetchall())
+    assert big[True] > 100 and big[False] > 1000
+    found: dict[str, list[tuple[int, int]]] = {}
+    for charge, a, b in con.execute("select charge_id, a, b from allocations order by charge_id, target").fetchall():
+        found.setdefault(charge, []).append((_pico(a), _pico(b)))
+    for i, (pot, a, b) in enumerate(charges):
+        keys = range(len(pots[pot]))
+        assert found[f"c{i}"] == list(zip(kernel.split(a, pots[pot], keys), kernel.split(b, pots[pot], keys), strict=True)), charges[i]
+
+
+def test_a_decimal_is_the_whole_number_of_its_digits() -> None:
+    """On both sides of where it goes from DOUBLE to text, for every number of decimals."""
+    rng = random.Random(1)
+    con = warehouse.memory()
+    for decimals in (0, 1, 3, 12, 15, 22, 23, 30, 38):
+        digits = [2**48 + by for by in range(-200, 200)] + [rng.randint(0, 10 ** rng.randint(1, 37)) for _ in range(400)]
+        texts = [f"{'-' * (n % 2)}{n // 10**decimals}.{n % 10**decimals:0{decimals}d}".rstrip(".") for n in digits if n < 10**38]
+        if not decimals:
+            texts = [text.partition(".")[0] for text in texts]
+        con.register("given", pa.table({"text": texts}))
+        wrong = con.execute(
+            f"select text, units from (select text, {engine._units(f'text::decimal(38, {decimals})', decimals)} as units from given)"
+            " where units <> replace(text, '.', '')::hugeint"
+        ).fetchall()
+        assert wrong == [], decimals
