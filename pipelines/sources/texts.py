@@ -26,11 +26,11 @@ def load(con: duckdb.DuckDBPyConnection, delivery: Delivery, names: Names, optio
     JSON differ, so each is asked for every name; a name with dots is looked for as it is written, then as a path.
     """
     (path,) = delivery.paths
-    reader = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}[kind_of(path)]
+    reader = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}[_kind_of(path)]
     return reader(con, delivery, names, optional)
 
 
-def kind_of(path: Path) -> str:
+def _kind_of(path: Path) -> str:
     return next(kind for kind, suffixes in SUFFIXES.items() if path.name.endswith(suffixes))
 
 
