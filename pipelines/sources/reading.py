@@ -43,7 +43,9 @@ create or replace temp macro rounded(t) as
 create or replace temp macro left_out(t) as coalesce(
     try_cast(t as decimal(38, 30)) - try_cast(rounded(t) as decimal(38, 30)),
     (try_cast(t as decimal(38, 18)) - rounded(t))::decimal(38, 30));
-create or replace temp macro moment(t) as try_cast(regexp_replace(t, ' UTC$', '') as timestamp);
+create or replace temp macro moment(t) as case
+    when regexp_matches(t, ':\\d\\d(\\.\\d+)? ?[+-]\\d\\d(:?\\d\\d)?$') then timezone('UTC', try_cast(t as timestamptz))
+    else try_cast(regexp_replace(t, ' UTC$', '') as timestamp) end;
 create or replace temp macro written_day(t) as try_cast(left(t, 10) as date);
 create or replace temp macro token_power(unit) as
     case when regexp_full_match(lower(unit), '(10*|1(,000)+)? ?(k|m|thousand|million)? ?tokens?') then

@@ -67,12 +67,9 @@ ours as (
 ),
 matched as (
     select
-        o.source_file, o.source_row, o.usage_date, arg_min(a.activity, a.ord) as activity,
-        arg_min(a.serving_pool, a.ord) filter (a.serving_pool is not null) as serving_pool,
-        arg_min(a.cluster, a.ord) filter (a.cluster is not null) as cluster,
-        arg_min(a.gpu_model, a.ord) filter (a.gpu_model is not null) as gpu_model,
-        arg_min(a.capacity_type, a.ord) filter (a.capacity_type is not null) as capacity_type,
-        arg_min_null(a.vector_index_id, a.ord) as vector_index_id
+        o.source_file, o.source_row, o.usage_date, arg_min(a.activity, a.ord) as activity, arg_min_null(a.serving_pool, a.ord) as serving_pool,
+        arg_min_null(a.cluster, a.ord) as cluster, arg_min_null(a.gpu_model, a.ord) as gpu_model,
+        arg_min_null(a.capacity_type, a.ord) as capacity_type, arg_min_null(a.vector_index_id, a.ord) as vector_index_id
     from ours o
     join policy_activities a on a.source = o.source
         and (a.service is null or o.service glob a.service)

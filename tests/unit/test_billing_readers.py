@@ -265,6 +265,15 @@ def test_focus_is_refused_whole(tmp_path: Path, change: dict[str, str], words: s
     assert words in text and text.startswith("billing/vendor/bill.csv record 2: ")
 
 
+def test_a_time_with_an_offset_is_that_moment_in_utc(tmp_path: Path) -> None:
+    path = tmp_path / "bill.csv"
+    path.write_text(focus_csv({"ChargePeriodStart": "2026-10-02T00:00:00+02:00", "ChargePeriodEnd": "2026-10-03 00:00:00+02:00"}))
+    ((row,), _) = read(focus.FORMAT, [path])
+    assert (row["usage_date"], row["charge_period_start"], row["charge_period_end"]) == (
+        date(2026, 10, 2), datetime(2026, 10, 1, 22), datetime(2026, 10, 2, 22),
+    )  # fmt: skip
+
+
 def test_focus_names_what_is_wrong_with_the_file(tmp_path: Path) -> None:
     path = tmp_path / "bill.csv"
     good = focus_csv()
