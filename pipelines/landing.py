@@ -107,6 +107,8 @@ def prepare(con: duckdb.DuckDBPyConnection) -> None:
         create table if not exists delivery_days(delivery_id varchar, kind varchar, source varchar, usage_date date, rows bigint);
         create table if not exists bill_coverage(
             delivery_id varchar, source varchar, billing_account_id varchar, billing_period varchar, usage_date date);
+        create table if not exists usage_coverage(
+            delivery_id varchar, source varchar, report varchar, billing_account_id varchar, usage_date date);
         create table if not exists event_losers(
             source varchar, event_id varchar, delivery_id varchar, source_row bigint, usage_date date, outcome varchar);
         """
@@ -455,10 +457,11 @@ def _lake_select(kind: str) -> str:
 
 
 def _days(con: duckdb.DuckDBPyConnection, kind: str, source: str, delivery_id: str, night: date) -> tuple[date | None, date | None]:
-    """Fill delivery_days and bill_coverage; returns the first and last day with rows."""
+    """Fill delivery_days and what a bill or a usage report covers; returns the first and last day with rows."""
     day = {
         "gateway": "select occurred_at::date as usage_date from parsed where reject is null",
         "billing": "select usage_date from parsed where reject is null and usage_date is not null",
+        "usage": "select usage_date from coverage",
         "gpu": "select unnest(generate_series(interval_start::date::timestamp, greatest(interval_start,"
         " coalesce(interval_end - interval 1 microsecond, $night::timestamp))::date::timestamp, interval 1 day))::date as usage_date"
         " from parsed where reject is null",
@@ -475,6 +478,8 @@ def _days(con: duckdb.DuckDBPyConnection, kind: str, source: str, delivery_id: s
             "insert into bill_coverage select distinct ?, ?, billing_account_id, billing_period, usage_date from coverage",
             [delivery_id, source],
         )
+    if kind == "usage":
+        con.execute("insert into usage_coverage select ?, ?, report, billing_account_id, usage_date from coverage", [delivery_id, source])
     first, last = con.execute("select min(usage_date), max(usage_date) from days").fetchall()[0]
     con.execute("drop table temp.days")
     return first, last
@@ -521,7 +526,7 @@ def _forget(con: duckdb.DuckDBPyConnection, kind: str, source: str, delivery_id:
     was = con.execute("delete from source_files where delivery_id = ? and state in ('landed', 'page')", [delivery_id]).fetchall()[0][0]
     if not was:
         return
-    for table in ("quarantine", "delivery_days", "bill_coverage"):
+    for table in ("quarantine", "delivery_days", "bill_coverage", "usage_coverage"):
         con.execute(f"delete from {table} where delivery_id = ?", [delivery_id])
     if con.execute("select count(*) from duckdb_tables() where table_name = 'logged_models'").fetchall()[0][0]:
         con.execute("delete from logged_models where delivery_id = ?", [delivery_id])

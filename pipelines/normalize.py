@@ -11,11 +11,11 @@ from pipelines.run import Run, Scope, landed_files
 from pipelines.sources import SHAPES
 from pipelines.warehouse import transaction
 
-_LANDED = {"billing": "landed_bills", "gpu": "landed_gpu", "drivers": "landed_drivers", "fx": "landed_fx"}
+_LANDED = {"billing": "landed_bills", "usage": "landed_usage", "gpu": "landed_gpu", "drivers": "landed_drivers", "fx": "landed_fx"}
 
 
 def normalize(run: Run, scopes: list[Scope]) -> None:
-    """Fills model_names, bill_lines, billed_days, gpu_usage and drivers for each period."""
+    """Fills model_names, bill_lines, billed_days, provider_usage, reported_days, gpu_usage and drivers for each period."""
     _log_models(run)
     for scope in scopes:
         run.say(f"normalize {scope.period.label}")
@@ -31,10 +31,10 @@ def normalize(run: Run, scopes: list[Scope]) -> None:
 def _log_models(run: Run) -> None:
     """Remember which model names each delivery uses, once per delivery."""
     new = run.con.execute(
-        "select kind, delivery_id, any_value(lake_file) from source_files where kind in ('gateway', 'billing')"
+        "select kind, delivery_id, any_value(lake_file) from source_files where kind in ('gateway', 'billing', 'usage')"
         " and state = 'landed' and good > 0 and delivery_id not in (select delivery_id from logged_models) group by all order by 2"
     ).fetchall()
-    for kind, name in (("gateway", "provider"), ("billing", "source")):
+    for kind, name in (("gateway", "provider"), ("billing", "source"), ("usage", "source")):
         files = [str(run.home.lake / row[2]) for row in new if row[0] == kind]
         if files:
             run.con.execute(
@@ -48,10 +48,11 @@ def _name_models(run: Run, scope: Scope) -> None:
     con.execute(
         """
         create or replace temp table logged_pairs as
-        select distinct coalesce(b.provider, l.provider) as provider, l.model_as_logged
+        select distinct coalesce(b.provider, u.provider, l.provider) as provider, l.model_as_logged
         from logged_models l
-        left join source_files f on f.delivery_id = l.delivery_id and f.kind = 'billing'
-        left join policy_billing b on b.source = f.source
+        left join source_files f on f.delivery_id = l.delivery_id and f.kind in ('billing', 'usage')
+        left join policy_billing b on f.kind = 'billing' and b.source = f.source
+        left join policy_usage u on f.kind = 'usage' and u.source = f.source
         where l.model_as_logged is not null and l.provider is not null
         """
     )

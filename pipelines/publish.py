@@ -49,6 +49,8 @@ TABLES = (
     Published("statements", "period, version, team_id, cost_center"),
     Published("bill_lines", "charge_id, source_file, source_row, usage_date", "* exclude (usage_period)"),
     Published("reconciliation", "all", "usage_period as period, * exclude (usage_period)"),
+    Published("provider_usage", "all", "* exclude (usage_period)"),
+    Published("usage_evidence", "all"),
     Published("usage_daily", "all"),
     Published("usage_hourly", "all"),
     Published("gpu_usage", "all", "* exclude (usage_period)"),

@@ -14,8 +14,8 @@ from typing import Any
 import duckdb
 import pytest
 
-from pipelines import sample
-from pipelines.home import Home
+from pipelines import policy, sample
+from pipelines.home import Home, asset
 
 SMALL = 0.05  # share of the sample company's events that quick tests use
 
@@ -49,6 +49,14 @@ def make_company(root: Path, truth: sample.Truth | None = None, nights: Any = sa
         if closes:
             jobs.close(home, closes, "finance", quiet)
     return home
+
+
+def empty_home(root: Path, sources: str, first_period: str = "2026-09") -> Home:
+    """A home with the template's policy and these sources; nothing has landed and nothing has run."""
+    policy.write_template(root / "data" / "policy", first_period)
+    (root / "data" / "policy" / "sources.yaml").write_text(sources)
+    shutil.copytree(asset("data", "list_prices"), root / "data" / "list_prices")
+    return Home(root)
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,9 @@ from typing import Any
 
 from pipelines.errors import Refused
 from pipelines.policy.files import Belonging, Company, Contracts, DatedId, RateCard, Sources, Teams
-from pipelines.sources import KINDS, registry
-from pipelines.sources.gpu.mapped_gpu import map_problems
+from pipelines.sources import KINDS, Format, registry
+from pipelines.sources.billing.mapped_bill import map_problems as bill_problems
+from pipelines.sources.gpu.mapped_gpu import map_problems as gpu_problems
 from pipelines.yaml_file import Dated, line_of
 
 Loc = tuple[Any, ...]
@@ -159,7 +160,9 @@ class Checker:
             sources = getattr(file, key)
             self.unique("sources", key, sources, f"{key} sources")
             for i, source in enumerate(sources):
-                self.check_format((key, i, "format"), source.format, kind)
+                found = self.check_format((key, i, "format"), source.format, kind)
+                if found and found.needs_account and source.billing_account_id is None:
+                    self.refuse("sources", (key, i), f"{source.name}: its files name no account", "add billing_account_id")
         for i, gateway in enumerate(file.gateways):
             for name, pool in gateway.serving.items():
                 self.known_pool("sources", ("gateways", i, "serving", name), pool)
@@ -168,8 +171,8 @@ class Checker:
             loc = ("billing", i)
             self.known("sources", (*loc, "legal_entity"), bill.legal_entity, self.entities, "legal entity", "name one of company.yaml")
             records[bill.provider, bill.billing_account_id or "all accounts"].append(((*loc, "record"), bill.record))
-            if bill.format in ("openai_costs", "anthropic_costs") and bill.billing_account_id is None:
-                self.refuse("sources", loc, f"{bill.name}: its files name no account", "add billing_account_id")
+            if bill.format == "mapped_bill":
+                self.check_map((*loc, "fields"), bill_problems(bill.fields or {}))
             for j, rule in enumerate(bill.activities):
                 self.known_pool("sources", (*loc, "activities", j, "serving_pool"), rule.serving_pool)
                 self.known("sources", (*loc, "activities", j, "vector_index_id"), rule.vector_index_id, self.indexes, "vector index", "add it to teams.yaml under vector_indexes")  # fmt: skip
@@ -184,17 +187,22 @@ class Checker:
                 for name, pool in getattr(gpu, key).items():
                     self.known_pool("sources", (*loc, key, name), pool)
             if gpu.format == "mapped_gpu":
-                for name, what, fix in map_problems(gpu.fields or {}):
-                    self.refuse("sources", (*loc, "fields", name), what, fix)
+                self.check_map((*loc, "fields"), gpu_problems(gpu.fields or {}))
 
-    def check_format(self, loc: Loc, name: str, kind: str) -> None:
+    def check_map(self, loc: Loc, problems: Iterable[tuple[str, str, str]]) -> None:
+        for name, what, fix in problems:
+            self.refuse("sources", (*loc, name), what, fix)
+
+    def check_format(self, loc: Loc, name: str, kind: str) -> Format | None:
+        """The format, where there is one of this name."""
         try:
             found = registry.find(name)
         except Refused as refused:
             self.refuse("sources", loc, refused.what, refused.fix)
-            return
+            return None
         if found.kind != kind:
             self.refuse("sources", loc, f"{name} reads {found.kind} files, not {kind}", f"move the source under {found.kind}")
+        return found
 
     def check_prices(self) -> None:
         contracts, card = self.contracts, self.rate_card

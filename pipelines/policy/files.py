@@ -288,6 +288,21 @@ class Billing(Source):
     scope: Scope | None = None
     vector_index_id: Literal["resource_id", "sub_account_id"] | None = None
     activities: list[ActivityRule] = []
+    fields: dict[Name, Name | MappedField] | None = None
+    time_format: Name | None = None
+
+    @model_validator(mode="after")
+    def _mapped(self) -> Billing:
+        if (self.format == "mapped_bill") != bool(self.fields):
+            raise ValueError("format mapped_bill, and no other, needs `fields`")
+        return self
+
+
+class Usage(Source):
+    """What a vendor says was used: compared with what was metered, never charged."""
+
+    provider: Id
+    billing_account_id: Name | None = None
 
 
 class Gpu(Source):
@@ -310,6 +325,7 @@ class Gpu(Source):
 class Sources(File):
     gateways: list[Gateway] = []
     billing: list[Billing] = []
+    usage: list[Usage] = []
     gpu: list[Gpu] = []
     drivers: list[Source] = []
     fx: list[Source] = []

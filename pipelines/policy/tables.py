@@ -33,6 +33,7 @@ COLUMNS = {
     "gateway_serving": "source varchar, provider varchar, serving_pool varchar",
     "billing": "source varchar, provider varchar, legal_entity varchar, final_after_days integer, vector_index_column varchar,"
     " record_from date, record_to date",
+    "usage": "source varchar, provider varchar",
     "billing_scope": "source varchar, column_name varchar, value varchar",
     "activities": "source varchar, ord integer, activity varchar, serving_pool varchar, cluster varchar, vector_index_id varchar, service varchar,"
     " gpu_model varchar, capacity_type varchar, sku_meter varchar, resource_id varchar, charge_description varchar, sub_account_id varchar",
@@ -84,6 +85,7 @@ def _rows(policy: Policy) -> dict[str, list[tuple[Any, ...]]]:
         "gateway_accounts": [(s.name, provider, account) for s in sources.gateways for provider, account in s.accounts.items()],
         "gateway_serving": [(s.name, provider, pool) for s in sources.gateways for provider, pool in s.serving.items()],
         "billing": [(s.name, s.provider, s.legal_entity, s.final_after_days, s.vector_index_id, *span(s.record)) for s in sources.billing],
+        "usage": [(s.name, s.provider) for s in sources.usage],
         "billing_scope": [(s.name, "sub_account_id", value) for s in sources.billing if s.scope for value in s.scope.sub_account_id],
         "activities": [
             (s.name, i, a.activity, a.serving_pool, a.cluster, a.vector_index_id, a.service, a.gpu_model, a.capacity_type, a.sku_meter,

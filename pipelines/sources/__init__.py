@@ -112,6 +112,28 @@ COVERAGE = {  # billing only, temp table `coverage`: the account-days this deliv
     "usage_date": "DATE",  # NULL: the whole billing period
 }
 
+PROVIDER_USAGE = {  # what a vendor says was used: evidence, never money
+    "report": "VARCHAR",  # which of the vendor's reports says it: completions, embeddings, messages ...
+    "billing_account_id": "VARCHAR",
+    "sub_account_id": "VARCHAR",  # project or workspace
+    "api_key_id": "VARCHAR",
+    "model_as_logged": "VARCHAR",  # NULL where the report is not grouped by model
+    "region": "VARCHAR",
+    "service_tier": "VARCHAR",
+    "context_window": "VARCHAR",  # the vendor's own words
+    "usage_date": "DATE",  # the vendor's own day
+    "meter": "VARCHAR",  # a meter of METERS, `input` where the report does not split it, else the vendor's own word
+    "quantity": MONEY,  # never zero; meters of one report do not overlap
+    "unit": "VARCHAR",
+    "derived": "BOOLEAN",  # the report gave a total, and this is what its parts leave
+}
+
+REPORTED = {  # usage only, temp table `coverage`: the days of a report that this delivery replaces, also when empty
+    "report": "VARCHAR",
+    "billing_account_id": "VARCHAR",
+    "usage_date": "DATE",
+}
+
 GPU_USAGE = {
     "event_id": "VARCHAR",  # one holder of one card or job over one interval; a later delivery of it replaces it
     "cluster": "VARCHAR",
@@ -149,12 +171,15 @@ FX_RATE = {"period": "VARCHAR", "currency": "VARCHAR", "rate": MONEY, "rate_sour
 SHAPES: dict[str, dict[str, str]] = {
     "gateway": EVENT,
     "billing": BILL_LINE,
+    "usage": PROVIDER_USAGE,
     "gpu": GPU_USAGE,
     "drivers": DRIVER,
     "fx": FX_RATE,
 }
 
-KINDS = {"gateway": "gateways", "billing": "billing", "gpu": "gpu", "drivers": "drivers", "fx": "fx"}  # folder -> key of sources.yaml
+KINDS = {  # folder -> key of sources.yaml
+    "gateway": "gateways", "billing": "billing", "usage": "usage", "gpu": "gpu", "drivers": "drivers", "fx": "fx",
+}  # fmt: skip
 
 METERS = (
     "input_uncached", "cache_read", "cache_write_5m", "cache_write_1h", "output", "reasoning",
@@ -200,7 +225,7 @@ FileRule = Callable[[Any, Path], bool]  # of the source's entry and one of its f
 class Format:
     """One readable format.
 
-    `read(con, delivery, source)` leaves `parsed` (and `coverage` for bills); `source` is the entry of sources.yaml.
+    `read(con, delivery, source)` leaves `parsed` (and `coverage` for bills and usage); `source` is the entry of sources.yaml.
     `line_records` says that every non-blank physical line is one row of `parsed`: landing then proves it. `in_lines`
     says that `source_row` is a physical line that may hold several rows or none. Both may depend on the source and file.
     `document` says that a file is one JSON document, perhaps all of it on one line.
@@ -208,6 +233,7 @@ class Format:
     `manifests` says that files may arrive with a manifest that lists them, as one delivery.
     `pair` names two datasets of the same money: a file or set with one of the words in its path waits for its like with
     the other word, and both arrive as one delivery.
+    `needs_account` says that the files name no account: sources.yaml does.
     """
 
     name: str
@@ -220,6 +246,7 @@ class Format:
     manifests: Manifests | None = None
     pair: tuple[str, str] | None = None
     document: bool = False
+    needs_account: bool = False
 
 
 def month(day: date) -> str:

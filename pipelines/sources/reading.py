@@ -6,9 +6,11 @@ import csv
 import glob
 import gzip
 import io
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -22,7 +24,7 @@ from pipelines.sources.currency import CURRENCIES
 # rounded      of plain: DECIMAL(38,12), half even
 # left_out     of plain: exact minus rounded, DECIMAL(38,30): exact to thirty decimals (eighteen from one hundred million on)
 # moment       TIMESTAMP in UTC; NULL where the text is not one
-# written_day  the day as the vendor wrote it, whatever the zone
+# written_day  the day as the vendor wrote it, whatever the zone; NULL outside 2000 to 2199
 # token_power  Tokens, 1000 Tokens, 1K tokens, 1,000,000 Tokens, Million tokens ... -> 0, 3, 3, 6, 6; NULL for what is not tokens
 MACROS = """
 create or replace temp macro is_number(t) as regexp_full_match(t, '[+-]?(\\d+\\.?\\d*|\\.\\d+)([eE][+-]?\\d{1,5})?');
@@ -46,7 +48,8 @@ create or replace temp macro left_out(t) as coalesce(
 create or replace temp macro moment(t) as case
     when regexp_matches(t, ':\\d\\d(\\.\\d+)? ?[+-]\\d\\d(:?\\d\\d)?$') then timezone('UTC', try_cast(t as timestamptz))
     else try_cast(regexp_replace(t, ' UTC$', '') as timestamp) end;
-create or replace temp macro written_day(t) as try_cast(left(t, 10) as date);
+create or replace temp macro written_day(t) as
+    case when regexp_matches(t, '^2[01]\\d\\d-\\d\\d?-\\d\\d?([T ]|$)') then try_cast(left(t, 10) as date) end;
 create or replace temp macro token_power(unit) as
     case when regexp_full_match(lower(unit), '(10*|1(,000)+)? ?(k|m|thousand|million)? ?tokens?') then
         greatest(length(replace(regexp_extract(lower(unit), '^[\\d,]*'), ',', '')) - 1, 0)
@@ -77,6 +80,24 @@ def read_text(delivery: Delivery, path: Path) -> str:
     except UnicodeDecodeError as error:
         place = where(delivery, path)
         raise Refused(f"not UTF-8 at byte {error.start}", place, "export the file as UTF-8") from None
+
+
+def read_json(text: str, place: str, fix: str) -> Any:
+    """The JSON value; every number in it stays a text with the digits it had. NaN and infinity are no JSON."""
+    try:
+        value = json.loads(text, parse_float=str, parse_int=str, parse_constant=_no_constant)
+        if re.search(r"\\u[dD][89a-fA-F]", text):
+            json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text
+        return value
+    except RecursionError:
+        raise Refused("JSON that is nested too deeply", place, fix) from None
+    except ValueError as error:
+        line = f" line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise Refused("not JSON", place + line, fix) from None
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(name)
 
 
 def create_parsed(
@@ -115,10 +136,16 @@ def positions(delivery: Delivery, path: Path, names: Sequence[str], required: It
     found = {name.lower(): n for n, name in enumerate(names)}
     missing = [name for name in required if name.lower() not in found]
     if missing:
-        raise Refused(f"column {missing[0]} is missing", where(delivery, path), "deliver the file with its full header")
+        what = f"column {missing[0]} is missing" + (f" (and {', '.join(missing[1:])})" if missing[1:] else "")
+        raise Refused(what, where(delivery, path), "deliver the file with its full header")
     if len(found) < len(names):
         raise Refused("a column name appears twice", where(delivery, path), "deliver the file with unique column names")
     return found
+
+
+def quoted(name: str) -> str:
+    """The name as an identifier of SQL."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def load_csv(
@@ -140,7 +167,7 @@ def select_csv(
 ) -> None:  # fmt: skip
     """Runs `into` with the select of `record` and of the columns at these positions (NULL: absent) in its braces, as text."""
     wanted = ", ".join(
-        f'null::varchar as "{name}"' if n is None else f"nullif(trim(c{n}), '') as \"{name}\"" for name, n in columns.items()
+        f"null::varchar as {quoted(name)}" if n is None else f"nullif(trim(c{n}), '') as {quoted(name)}" for name, n in columns.items()
     )
     try:
         con.execute(
@@ -159,6 +186,26 @@ def select_csv(
         line = re.search(r"Line: (\d+)", str(error))
         place = where(delivery, path) + (f" line {line[1]}" if line else "")
         raise Refused("not the CSV its header promises", place, "deliver the file again, whole") from None
+
+
+def require_whole_rows(delivery: Delivery, numbers: Sequence[str]) -> None:
+    """Refuses what the engine lets pass: a row with one blank value too many, and a file that may stop inside a number.
+
+    Only the end of its line says that a number in the last column is whole.
+    """
+    (path,) = delivery.paths
+    rows = csv.reader(io.StringIO(read_text(delivery, path), newline=""), strict=True)
+    try:
+        header = next(rows, [])
+        for record, row in enumerate((row for row in rows if row), 1):
+            if len(row) != len(header):
+                problem = f"{len(row)} values under {len(header)} columns"
+                raise Refused(problem, where(delivery, path, record), "quote values that contain a comma")
+    except csv.Error:
+        raise Refused("not CSV", where(delivery, path), "deliver the file again, whole") from None
+    last = header[-1].strip().lower()
+    if last in {name.lower() for name in numbers} and not read_bytes(path).endswith((b"\n", b"\r")):
+        raise Refused("the last line does not end", where(delivery, path), "deliver the file again, whole")
 
 
 def csv_dicts(delivery: Delivery, required: Sequence[str]) -> list[dict[str, str]]:

@@ -11,7 +11,7 @@ import duckdb
 from pipelines.errors import Refused
 from pipelines.sources import Delivery
 from pipelines.sources.gateway.lines import JSON_SUFFIXES, json_records
-from pipelines.sources.reading import csv_header, load_csv, where
+from pipelines.sources.reading import csv_header, load_csv, quoted, where
 
 SUFFIXES = {"csv": (".csv", ".csv.gz"), "jsonl": JSON_SUFFIXES, "parquet": (".parquet",)}
 ALL_SUFFIXES = tuple(suffix for group in SUFFIXES.values() for suffix in group)
@@ -50,7 +50,7 @@ def _csv(con: duckdb.DuckDBPyConnection, delivery: Delivery, names: Names, optio
     load_csv(con, delivery, "texts", sorted({column for column in found.values() if column}))
     con.execute("alter table texts rename column record to source_row")
     con.execute("alter table texts add column bad_record boolean default false")
-    return {name: _quoted(column) if column else "null::varchar" for name, column in found.items()}
+    return {name: quoted(column) if column else "null::varchar" for name, column in found.items()}
 
 
 def _jsonl(con: duckdb.DuckDBPyConnection, delivery: Delivery, names: Names, _optional: Collection[str]) -> dict[str, str]:
@@ -83,7 +83,7 @@ def _parquet(con: duckdb.DuckDBPyConnection, delivery: Delivery, names: Names, o
             selects.append(f"null::varchar as t{n}")
             continue
         parts = [column] if column in types else column.split(".")
-        value = ".".join(_quoted(part) for part in parts)
+        value = ".".join(quoted(part) for part in parts)
         nested = types.get(column, "").startswith(("MAP", "STRUCT")) or types.get(column, "").endswith("]")
         selects.append(f"{f'to_json({value})' if nested else f'({value})'}::varchar as t{n}")
     con.execute(
@@ -97,7 +97,3 @@ def _parquet(con: duckdb.DuckDBPyConnection, delivery: Delivery, names: Names, o
 def json_path(parts: list[str]) -> str:
     """Where to find a value below these names, whatever is in them."""
     return "$" + "".join('."' + part.replace('"', '\\"') + '"' for part in parts)
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

@@ -169,9 +169,37 @@ def test_optional_files_may_be_missing(folder: Path) -> None:
     assert policy.load(folder).rate_card.lines == []
 
 
+def test_a_map_of_a_bill_is_refused_by_line(folder: Path) -> None:
+    source = """  - name: reseller
+    format: mapped_bill
+    provider: reseller
+    legal_entity: LKF-US
+    fields:
+      billing_account_id: {value: a}
+      day: Date
+      cost: Cost
+      %s
+"""
+    text = (folder / "sources.yaml").read_text()
+    line = text[: text.index("  - name: google")].count("\n") + 1
+    for field, said in (
+        ("prompt: Text", f"sources.yaml:{line + 8}: unknown field prompt"),
+        ("sku_meter: Item", f"sources.yaml:{line + 4}: field currency is missing"),
+    ):
+        (folder / "sources.yaml").write_text(text.replace("  - name: google", source % field + "\n  - name: google"))
+        assert any(said in reason for reason in refusals(folder)), refusals(folder)
+    (folder / "sources.yaml").write_text(text.replace("  - name: google", source % "currency: {value: USD}" + "\n  - name: google"))
+    assert len(policy.load(folder).sources.billing) == 6
+    bare = "\nusage:\n  - {name: openai-usage, format: openai_usage, provider: openai}\n\ngpu:"
+    (folder / "sources.yaml").write_text(text.replace("\ngpu:", bare))
+    assert any("openai-usage: its files name no account" in reason for reason in refusals(folder))
+
+
 def test_every_table_is_made_and_numbers_keep_their_digits(folder: Path) -> None:
     replaced(folder / "contracts.yaml", 'percent: "7.5"', "percent: 7.123456")
     replaced(folder / "contracts.yaml", 'rate: "1.85"', 'rate: "1.850000000001"')
+    usage = "\nusage:\n  - {name: openai-usage, format: openai_usage, provider: openai, billing_account_id: org-larkfield}\n\ngpu:"
+    replaced(folder / "sources.yaml", "\ngpu:", usage)
     con = warehouse.memory()
     policy.register(con, policy.load(folder))
     assert all(con.execute(f"select count(*) > 0 from policy_{name}").fetchall() == [(True,)] for name in COLUMNS)

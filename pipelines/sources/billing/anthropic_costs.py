@@ -28,7 +28,7 @@ FIELDS = """{"currency": "VARCHAR", "amount": "VARCHAR", "workspace_id": "VARCHA
 
 def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> None:
     """`parsed`, and `coverage` of every bucket's day; any bad result refuses the page set."""
-    load_pages(con, delivery, _times)
+    load_pages(con, delivery, bucket_times)
     con.execute(
         "create or replace temp table costs as select * replace (plain(amount, -2) as amount)"
         " from (select * exclude (fields), unnest(json_transform(fields, $fields)) from results)",
@@ -44,7 +44,7 @@ def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> Non
     cover_days(con, source.billing_account_id)
 
 
-def _times(bucket: dict[str, Any]) -> tuple[datetime, datetime]:
+def bucket_times(bucket: dict[str, Any]) -> tuple[datetime, datetime]:
     start, end = (datetime.fromisoformat(bucket[name]) for name in ("starting_at", "ending_at"))
     return start.astimezone(UTC).replace(tzinfo=None), end.astimezone(UTC).replace(tzinfo=None)
 
@@ -95,4 +95,4 @@ from costs
 order by record
 """
 
-FORMAT = Format("anthropic_costs", "billing", (".json", ".json.gz"), read, pages=True)
+FORMAT = Format("anthropic_costs", "billing", (".json", ".json.gz"), read, pages=True, needs_account=True)

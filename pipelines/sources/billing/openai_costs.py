@@ -36,7 +36,7 @@ FIELDS = """{"amount": {"value": "VARCHAR", "currency": "VARCHAR"}, "line_item":
 
 def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> None:
     """`parsed`, and `coverage` of every bucket's day; any bad result refuses the page set."""
-    load_pages(con, delivery, _times)
+    load_pages(con, delivery, bucket_times)
     con.execute(
         "create or replace temp table costs as select * exclude (amount) replace"
         " (plain(quantity, if(quantity_unit = '1000_tokens', 3, 0)) as quantity),"
@@ -44,13 +44,18 @@ def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> Non
         " from (select * exclude (fields), unnest(json_transform(fields, $fields)) from results)",
         {"fields": FIELDS},
     )
+    parse_costs(con, source.billing_account_id)
+
+
+def parse_costs(con: duckdb.DuckDBPyConnection, account: str) -> None:
+    """`parsed` and `coverage` from temp tables `costs` (one row per amount, numbers plain) and `buckets` (every day)."""
     refuse_first(con, PROBLEMS)
-    params = {"account": source.billing_account_id, "classes": list(CLASSES), "meters": list(CLASSES.values())}
+    params = {"account": account, "classes": list(CLASSES), "meters": list(CLASSES.values())}
     create_parsed(con, "billing", SELECT, params)
-    cover_days(con, source.billing_account_id)
+    cover_days(con, account)
 
 
-def _times(bucket: dict[str, Any]) -> tuple[datetime, datetime]:
+def bucket_times(bucket: dict[str, Any]) -> tuple[datetime, datetime]:
     start, end = (datetime.fromtimestamp(int(bucket[name]), UTC) for name in ("start_time", "end_time"))
     return start.replace(tzinfo=None), end.replace(tzinfo=None)
 
@@ -118,4 +123,4 @@ from named
 order by record
 """
 
-FORMAT = Format("openai_costs", "billing", (".json", ".json.gz"), read, pages=True)
+FORMAT = Format("openai_costs", "billing", (".json", ".json.gz"), read, pages=True, needs_account=True)

@@ -12,7 +12,7 @@ import duckdb
 
 from pipelines.errors import Refused
 from pipelines.sources import Delivery
-from pipelines.sources.reading import known_currencies, macros, read_text, where
+from pipelines.sources.reading import known_currencies, macros, read_json, read_text, where
 
 Times = Callable[[dict[str, Any]], tuple[datetime, datetime]]  # start and end of a bucket, UTC, without a zone
 Found = tuple[str, int, date, str]  # file, record in the file, day, the result as JSON
@@ -58,7 +58,7 @@ def refuse_first(con: duckdb.DuckDBPyConnection, select: str, params: dict[str, 
     bad = con.execute(select, params or {}).fetchall()
     if bad:
         place, problem = bad[0]
-        raise Refused(problem, place, "nothing of this bill was read; deliver it again")
+        raise Refused(problem, place, "nothing of it was read; deliver it again")
 
 
 def cover_days(con: duckdb.DuckDBPyConnection, account: str) -> None:
@@ -76,11 +76,7 @@ Page = tuple[Path, list[tuple[date, list[dict[str, Any]]]], bool]
 def _page(delivery: Delivery, path: Path, times: Times) -> Page:
     """One file: its buckets, and whether another page follows."""
     place = where(delivery, path)
-    try:
-        page = json.loads(read_text(delivery, path), parse_float=str, parse_int=str, parse_constant=_no_constant)
-    except ValueError as error:
-        line = f" line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise Refused("not JSON", place + line, AGAIN) from None
+    page = read_json(read_text(delivery, path), place, AGAIN)
     data = page.get("data") if isinstance(page, dict) else None
     if not isinstance(data, list) or not data:
         raise Refused("not a page of daily buckets", place, "deliver the answers of the cost API as they came")
@@ -113,6 +109,3 @@ def _check_chain(delivery: Delivery, pages: list[Page]) -> None:
     if has_more:
         raise Refused("the page says that more follow, and they are missing", where(delivery, path), AGAIN)
 
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(name)
