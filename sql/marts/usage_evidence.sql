@@ -14,7 +14,7 @@ with operations(report, operation) as (
 reported as (
     select
         provider, billing_account_id, usage_date,
-        case when bool_or(model is null) over (partition by provider, billing_account_id, usage_date, meter) then null else model end as model,
+        case when not bool_or(model is null) over (partition by provider, billing_account_id, usage_date, meter) then model end as model,
         meter, quantity
     from provider_usage
 ),

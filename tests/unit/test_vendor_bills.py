@@ -89,10 +89,11 @@ def epoch(day: int) -> int:
     return int(datetime(2026, 9, day, tzinfo=UTC).timestamp())
 
 
-DASHBOARD = (
+DASHBOARD_HEADER = (
     "start_time,end_time,start_time_iso,end_time_iso,amount_value,amount_currency,quantity,quantity_unit,line_item,user_id,api_key_id,"
     "project_id,organization_id,project_name,organization_name,user_email,api_source"
-).split(",")
+)
+DASHBOARD = DASHBOARD_HEADER.split(",")
 
 
 def dashboard(day: int, **values: str) -> dict[str, str]:
@@ -116,11 +117,11 @@ CONSOLE = [
 CONSOLE.append({**CONSOLE[0], "usage_date_utc": "2026-09-06", "model": "Our fine tune", "token_type": "", "cost_type": "web_search", "cost_usd": "-1.25", "usage_type": "batch"})  # fmt: skip
 ACTIVITY = {"date": "2026-09-04", "model": "openai/gpt-4.1", "model_permaslug": "openai/gpt-4.1-2025-04-14", "usage": 0.015,
             "byok_usage_inference": 0.012, "requests": 5, "prompt_tokens": 50, "completion_tokens": 125, "reasoning_tokens": 25}  # fmt: skip
-GENERATION = dict.fromkeys(
+GENERATION_HEADER = (
     "generation_id created_at cost_total cost_web_search cost_cache byok_usage_inference tokens_prompt tokens_completion tokens_reasoning"
-    " tokens_cached model_permaslug provider_name variant cancelled streamed user finish_reason_raw api_key_name app_name".split(), "",
-)  # fmt: skip
-GENERATION |= {"created_at": "2026-09-05 13:02:11.120", "cost_total": "0.00171", "cost_cache": "-0.0004", "byok_usage_inference": "9",
+    " tokens_cached model_permaslug provider_name variant cancelled streamed user finish_reason_raw api_key_name app_name"
+)
+GENERATION = dict.fromkeys(GENERATION_HEADER.split(), "") | {"created_at": "2026-09-05 13:02:11.120", "cost_total": "0.00171", "cost_cache": "-0.0004", "byok_usage_inference": "9",
                "tokens_prompt": "1979", "tokens_completion": "892", "model_permaslug": "a/m", "cancelled": "false", "user": "someone@example.com",
                "api_key_name": "prod"}  # fmt: skip
 DEEPSEEK = {"user_id": "u1", "start_time_iso": "2026-09-22T00:00:00+08:00", "end_time_iso": "2026-09-23T00:00:00+08:00",

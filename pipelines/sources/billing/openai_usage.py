@@ -54,9 +54,8 @@ def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> Non
     if report is None:
         return parse_usage(con, "select null::bigint as source_row where false", {}, "select null, null, null where false")
     refuse_first(con, _problems(report))
-    con.execute(
-        f"create or replace temp table counts as select * replace ({', '.join(f'rounded({name}) as {name}' for name in NUMBERS)}) from counts"
-    )
+    exact = ", ".join(f"rounded({name}) as {name}" for name in NUMBERS)
+    con.execute(f"create or replace temp table counts as select * replace ({exact}) from counts")
     refuse_first(con, IDENTITIES)
     params = {"report": report, "account": source.billing_account_id}
     parse_usage(con, SELECT, params, "select $report, $account, day from buckets")
