@@ -687,7 +687,7 @@ def check_between(oracle: Oracle, found: Counter[tuple[Any, ...]]) -> Counter[tu
     """Passages between teams that serve each other: less than a pico-unit from the exact ones, none negative for owners
     that the team does not have, and in balance for every team. Returns the other steps.
     """
-    inside = {row: n for row, n in found.items() if (row[0], row[2], row[3]) in oracle.arrived}
+    inside = {row: n for row, n in found.items() if {(row[0], row[2], row[3]), (row[0], row[2], row[7])} <= oracle.arrived.keys()}
     got: dict[tuple[Any, ...], list[tuple[int, int]]] = defaultdict(list)
     kept = {key: list(amounts) for key, amounts in oracle.arrived.items()}  # what is left for owners
     exact = {key: [Fraction(amount) for amount in amounts] for key, amounts in oracle.arrived.items()}
