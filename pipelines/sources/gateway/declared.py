@@ -86,20 +86,19 @@ class Log:
         self._texts(con, delivery, own)
         if in_lines(source, delivery.paths[0]):
             every_line(con, delivery, "texts")
-        for n, call in enumerate(self.calls):
+        logged = [
+            "select source_row, bad_record, 'not_a_model_call' as fault from texts"
+            f" where bad_record or not coalesce({' or '.join(f'({call.when})' for call in self.calls)}, false)"
+        ]
+        for call in self.calls:
             made = {name: sql for name, sql in {**self.made, **call.made}.items() if name not in own or name in self.texts}
             fields = {name: name for name in (*self.texts, *own) if name in LOGGED} | made
             fields |= {"occurred_at": f"any_time({fields['occurred_at']}, 'UTC')", "fault": _fault({**self.refuse, **call.refuse})}
             columns = ", ".join(f"({sql})::{'timestamp' if name == 'occurred_at' else 'varchar'} as {name}" for name, sql in fields.items())
-            into = "insert into logged by name" if n else "create or replace temp table logged as"
-            con.execute(f"{into} select source_row, bad_record, {columns} from texts where not bad_record and ({call.when})")
-        con.execute(
-            "insert into logged by name select source_row, bad_record, 'not_a_model_call' as fault from texts"
-            " where source_row not in (select source_row from logged)"
-        )
-        con.execute("drop table texts")
+            logged.append(f"select source_row, bad_record, {columns} from texts where not bad_record and ({call.when})")
         inclusive = self.inclusive and getattr(source, "tokens", None) != "exclusive"
-        clean(con, inclusive=inclusive, made_ids=self.made_ids, fault="fault")
+        clean(con, " union all by name ".join(logged), inclusive=inclusive, made_ids=self.made_ids, fault="fault")
+        con.execute("drop table texts")
         number_lines(con, delivery)
 
     def _texts(self, con: duckdb.DuckDBPyConnection, delivery: Delivery, own: dict[str, Mapped]) -> None:

@@ -56,16 +56,13 @@ def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> Non
         every_line(con, delivery, "observed")
     own = getattr(source, "attributes", None) or {}
     keys = [own.get(name, name) for name in CONTEXT]
-    con.execute(
-        SELECT,
-        {
-            "manifest": path.parent.name == "manifests",
-            "flat": [json_path([key]) for key in keys],
-            "deep": [json_path(key.split(".")) for key in keys],
-        },
-    )
+    params = {
+        "manifest": path.parent.name == "manifests",
+        "flat": [json_path([key]) for key in keys],
+        "deep": [json_path(key.split(".")) for key in keys],
+    }
+    clean(con, SELECT, params, inclusive=False, fault="fault")
     con.execute("drop table observed")
-    clean(con, inclusive=False, fault="fault")
     number_lines(con, delivery)
 
 
@@ -97,7 +94,6 @@ MAKER = r"""case
         end"""
 TIER = "case when lower(usage_pricing_tier_name) in ('standard', 'batch', 'flex', 'priority') then usage_pricing_tier_name end"
 SELECT = f"""
-create or replace temp table logged as
 with opened as (
     select
         *,

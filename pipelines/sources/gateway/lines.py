@@ -1,11 +1,15 @@
 """What the readers of gateway logs share: JSON records with their physical numbers, and checks of every row.
 
-A reader makes a temp table `logged` of texts under the canonical names; `clean` turns it into `parsed`.
+A reader says a SELECT of texts under the canonical names; `clean` makes `parsed` of it.
 """
 
 from __future__ import annotations
 
+import glob
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -13,6 +17,8 @@ from pipelines.content import BOM, blank_lines, open_content
 from pipelines.errors import Refused
 from pipelines.sources import EVENT, Delivery
 from pipelines.sources.reading import where
+
+Shape = Mapping[str, Any]  # of a record: field -> SQL type, or the shape of the object it holds
 
 MAX_TOKENS = 1_000_000_000_000
 JSON_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".ndjson", ".ndjson.gz")
@@ -31,7 +37,7 @@ OPERATIONS = (
     "chat", "completion", "embedding", "rerank", "vector_query", "index_write", "index_maintenance", "fine_tune",
     "image", "audio",
 )  # fmt: skip
-LOGGED = (*(name for name in EVENT if name != "input_uncached_tokens"), "input_tokens")  # columns of `logged`, beside source_row and bad_record
+LOGGED = (*(name for name in EVENT if name != "input_uncached_tokens"), "input_tokens")  # columns of that SELECT, beside source_row and bad_record
 
 # whole_number   a count written as a whole number, 12 or 12.0
 # added          two counts together; NULL where one of them is no count
@@ -102,6 +108,41 @@ def json_records(path: Path) -> str:
     return LINES if how == "lines" else DOCUMENT.format(how)
 
 
+def typed_records(path: Path, shape: Shape) -> tuple[str, dict[str, Any]]:
+    """A SELECT of source_row, bad_record and `f`, the fields of `shape` in each record, and its values; parsed once.
+
+    A line that is JSON and no object has a row of nothing here, like an object without any of the fields: `clean` finds it
+    by its missing id and `not_objects` tells them apart.
+    """
+    file = {"path": glob.escape(str(path))}
+    if layout(path) == "lines":
+        return (
+            "select ordinality as source_row, f is null as bad_record, f from read_json($path, columns = $columns, records = 'false',"
+            " format = 'newline_delimited', ignore_errors = true, maximum_object_size = 16777216) with ordinality",
+            file | {"columns": {"f": _struct(shape)}},
+        )
+    return (
+        "select ordinality as source_row, json is null or json_type(json) <> 'OBJECT' as bad_record, json_transform(json, $shape) as f"
+        f" from {json_records(path)}",
+        file | {"shape": json.dumps(shape)},
+    )
+
+
+def not_objects(con: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Lines that hold JSON and no object, rejected so far for their missing id, are bad JSON; a second look only where there are some."""
+    if con.execute("select count(*) from parsed where reject = 'missing_event_id'").fetchall()[0][0]:
+        con.execute(
+            "update parsed set reject = 'bad_json' where reject = 'missing_event_id'"
+            f" and source_row in (select ordinality from {json_records(path)} where json_type(json) <> 'OBJECT')",
+            {"path": glob.escape(str(path))},
+        )
+
+
+def _struct(shape: Shape) -> str:
+    fields = (f'"{name}" {_struct(kind) if isinstance(kind, Mapping) else kind}' for name, kind in shape.items())
+    return f"STRUCT({', '.join(fields)})"
+
+
 def every_line(con: duckdb.DuckDBPyConnection, delivery: Delivery, table: str) -> None:
     """Where a line may hold several events or none: proof that no line of the file was passed over."""
     (read,) = con.execute(f"select count(*) from {table}").fetchall()[0]
@@ -115,14 +156,20 @@ def tag(name: str, tags: str = "tags") -> str:
     return f"list_filter({tags}, lambda t: starts_with(t, '{name}:'))[1][{len(name) + 2}:]"
 
 
-def clean(con: duckdb.DuckDBPyConnection, *, inclusive: bool, made_ids: bool = False, fault: str = "null") -> None:
-    """Temp table `parsed` from `logged`: texts, counts as logged, `occurred_at` TIMESTAMP, `source_cost`, `bad_record`.
+def clean(
+    con: duckdb.DuckDBPyConnection, logged: str, params: Mapping[str, Any] | None = None, *,
+    inclusive: bool, made_ids: bool = False, fault: str = "null",
+) -> None:  # fmt: skip
+    """Temp table `parsed` from a SELECT: texts, counts as logged, `occurred_at` TIMESTAMP, `source_cost`, `bad_record`.
 
     `inclusive`: the log's input contains cache reads, cache writes and audio, its output reasoning and audio. A row
     whose parts exceed their total is rejected, never clamped. `made_ids`: rows have no id of their own; equal rows
     of a delivery are told apart by their count. `fault`: the reader's own reason to reject a row, or NULL. What a log
-    does not have, its `logged` need not have.
+    does not have, its SELECT need not have.
     """
+    there = {row[0] for row in con.execute(f"describe {logged}", params or {}).fetchall()}
+    usual = {"requests": "1"}
+    absent = "".join(f", '{usual[name]}' as {name}" if name in usual else f", null::varchar as {name}" for name in LOGGED if name not in there)
     names = {name: name for name in EVENT}
     names |= {name: f"nullif(trim({name}), '')" for name in TEXTS}
     names |= {
@@ -130,7 +177,7 @@ def clean(con: duckdb.DuckDBPyConnection, *, inclusive: bool, made_ids: bool = F
         "api_key_id": "safe_key(nullif(trim(api_key_id), ''))",
         "operation": f"case when lower(trim(operation)) in {OPERATIONS} then lower(trim(operation)) else 'other' end",
         "attempt": "greatest(coalesce(try_cast(attempt as integer), 1), 1)",
-        "status": "coalesce(nullif(lower(trim(status)), ''), 'success')",
+        "status": "outcome",
         "gateway_cache": "case when hit then if(lower(trim(gateway_cache)) = 'semantic', 'semantic', 'exact') else 'none' end",
         "quality_score": "try_cast(quality_score as decimal(9, 6))",
         "latency_ms": "try_cast(try_cast(latency_ms as decimal(24, 6)) as bigint)",
@@ -145,11 +192,22 @@ def clean(con: duckdb.DuckDBPyConnection, *, inclusive: bool, made_ids: bool = F
             names[name] = f"if(hit, 0, n_{name})"
     inside_input = " - n_cache_read_tokens - n_cache_write_5m_tokens - n_cache_write_1h_tokens - n_audio_input_tokens"
     inside_output = " - n_reasoning_tokens - n_audio_output_tokens"
-    given = ", ".join(COUNTS)
-    there = {row[0] for row in con.execute("describe logged").fetchall()}
-    usual = {"requests": "'1'"}
-    absent = "".join(f", {usual.get(name, 'null::varchar')} as {name}" for name in LOGGED if name not in there)
-    counts = ", ".join(f"count_of({name}) as n_{name}" for name in COUNTS)
+    counted = [name for name in COUNTS if name in there]
+    numbers = "".join(f", try_cast({name} as bigint) as i_{name}" for name in counted)
+    counts = ", ".join(
+        f"case when {name} is null then 0 when i_{name}::varchar = {name} then i_{name} else count_of(trim({name})) end as n_{name}"
+        if name in there
+        else f"{usual.get(name, '0')}::bigint as n_{name}"
+        for name in COUNTS
+    )
+    # Nearly every count is written as plain digits; only rows where one is not are looked at more closely.
+    plain = " and ".join(f"({name} is null or (i_{name}::varchar = {name} and i_{name} between 0 and {MAX_TOKENS}))" for name in counted)
+    written = f"list_filter([{', '.join(counted)}], lambda t: t is not null and t <> '')"
+    odd = f"not plain and len(list_filter({written}, lambda t: {{}})) > 0"
+    absurd = (
+        "len(regexp_extract(trim(t), '^-?0*(\\d+)', 1)) > 13"
+        f" or coalesce(try_cast(regexp_extract(trim(t), '^-?\\d+') as hugeint), 0) > {MAX_TOKENS}"
+    )
     made = "if(id is null, 'row-' || body || '-' || row_number() over (partition by id, body order by source_row), id)"
     body = ", ".join(f"{name}::varchar" for name in LOGGED if name != "event_id")
     event_id = made if made_ids else "id"
@@ -158,14 +216,17 @@ def clean(con: duckdb.DuckDBPyConnection, *, inclusive: bool, made_ids: bool = F
     con.execute(
         f"""
         create or replace temp table parsed as
-        with counted as (
+        with numbers as (
             select
-                *, {counts},
-                list_filter([{given}], lambda t: t is not null and t <> '') as written,
+                *{numbers},
                 coalesce(lower(trim(gateway_cache)) in ('exact', 'semantic', 'hit', 'true', '1'), false) as hit,
+                coalesce(nullif(lower(trim(status)), ''), 'success') as outcome,
                 nullif(trim(event_id), '') as id
                 {f", md5(to_json([{body}])::varchar) as body" if made_ids else ""}
-            from (select *{absent} from logged)
+            from (select *{absent} from ({logged}))
+        ),
+        counted as (
+            select *, {counts}, coalesce({plain or "true"}, false) as plain from numbers
         ),
         split as (
             select
@@ -184,22 +245,19 @@ def clean(con: duckdb.DuckDBPyConnection, *, inclusive: bool, made_ids: bool = F
                     when ({fault}) is not null then {fault}
                     when {"false" if made_ids else "id is null"} then 'missing_event_id'
                     when occurred_at is null then 'bad_timestamp'
-                    when len(list_filter(written, lambda t: not whole_number(trim(t)))) > 0 then 'tokens_not_integer'
-                    when len(list_filter(written, lambda t: starts_with(trim(t), '-') and trim(t) not in ('-0', '-0.0'))) > 0
-                        then 'negative_tokens'
-                    when len(list_filter(written, lambda t: len(regexp_extract(trim(t), '^-?0*(\\d+)', 1)) > 13
-                            or coalesce(try_cast(regexp_extract(trim(t), '^-?\\d+') as hugeint), 0) > {MAX_TOKENS})) > 0
-                        then 'absurd_tokens'
-                    when coalesce(nullif(lower(trim(status)), ''), 'success') not in ('success', 'failure') then 'bad_status'
+                    when {odd.format("not whole_number(trim(t))")} then 'tokens_not_integer'
+                    when {odd.format("starts_with(trim(t), '-') and trim(t) not in ('-0', '-0.0')")} then 'negative_tokens'
+                    when {odd.format(absurd)} then 'absurd_tokens'
+                    when outcome not in ('success', 'failure') then 'bad_status'
                     when not hit and (fresh_input < 0 or fresh_output < 0) then 'tokens_not_disjoint'
                 end as reject
             from split
         )
         select {types}, source_row::bigint as source_row, reject
         from named
-        """
+        """,
+        params or {},
     )
-    con.execute("drop table logged")
 
 
 def number_lines(con: duckdb.DuckDBPyConnection, delivery: Delivery) -> None:

@@ -9,14 +9,15 @@ records and are never selected.
 
 from __future__ import annotations
 
-import glob
 import json
+from pathlib import Path
 from typing import Any
 
 import duckdb
 
+from pipelines.content import open_content
 from pipelines.sources import Delivery, Format
-from pipelines.sources.gateway.lines import JSON_SUFFIXES, clean, in_lines, json_records, macros, number_lines, tag
+from pipelines.sources.gateway.lines import JSON_SUFFIXES, clean, in_lines, macros, not_objects, number_lines, tag, typed_records
 
 _REQUESTER = dict.fromkeys(
     ("environment", "application", "customer_id", "user_tier", "request_type", "triggered_by", "vector_index_id", "project",
@@ -60,36 +61,51 @@ FIELDS = {
 }
 
 
+# In a spend log metadata is text; of a file that has such rows it is read as JSON, and parsed on its own.
+AS_OBJECT = "f.metadata as m, false as damaged"
+AS_TEXT = """json_transform(if(text is null, f.metadata::varchar, if(json_valid(text), text, 'null'))::json, $metadata) as m,
+        text is not null and not json_valid(text) as damaged"""
+
+
 def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> None:
     """`parsed`, one row per non-blank line or object; `source` adds nothing."""
     macros(con)
     (path,) = delivery.paths
-    params = {"path": glob.escape(str(path)), "fields": json.dumps(FIELDS), "metadata": json.dumps(METADATA)}
-    con.execute(SELECT.replace("{records}", json_records(path)), params)
-    clean(con, inclusive=True, fault="fault")
+    if _starts_with_spend_log(path) or not _payloads(con, path):
+        records, params = typed_records(path, {**FIELDS, "metadata": "JSON"})
+        spend = "case when f.request_id is not null and json_type(f.metadata) = 'VARCHAR' then nullif(f.metadata ->> '$', '') end"
+        records = f"select *, {spend} as text from ({records})"
+        _clean(con, path, records, AS_TEXT, params | {"metadata": json.dumps(METADATA)})
     number_lines(con, delivery)
 
 
+def _payloads(con: duckdb.DuckDBPyConnection, path: Path) -> bool:
+    """`parsed` of a file of payloads; False where a row may be a spend log."""
+    records, params = typed_records(path, FIELDS)
+    _clean(con, path, records, AS_OBJECT, params, "if(f.request_id is not null, 'spend_log', null)")
+    return not con.execute("select count(*) from parsed where reject = 'spend_log'").fetchall()[0][0]
+
+
+def _starts_with_spend_log(path: Path) -> bool:
+    with open_content(path) as lines:
+        return b'"request_id"' in lines.read(1 << 16).lstrip().split(b"\n", 1)[0]
+
+
+def _clean(
+    con: duckdb.DuckDBPyConnection, path: Path, records: str, opened: str, params: dict[str, Any], fault: str = "null"
+) -> None:
+    logged = SELECT.replace("{records}", records).replace("{opened}", opened).replace("{fault}", fault)
+    clean(con, logged, params, inclusive=True, fault="fault")
+    not_objects(con, path)
+
+
 SELECT = """
-create or replace temp table logged as
-with logs as (
+with opened as (
     select
-        ordinality as source_row, json, json is null or json_type(json) <> 'OBJECT' as bad_record, json_transform(json, $fields) as f
-    from {records}
-),
-records as (
-    select
-        * exclude (json),
-        case when f.request_id is not null and json_type(json, '$.metadata') = 'VARCHAR' then nullif(json ->> '$.metadata', '') end as text
-    from logs
-),
-opened as (
-    select
-        *, lower(f.call_type) as call, text is not null and not json_valid(text) as damaged,
-        case when text is null then f.metadata else json_transform(if(json_valid(text), text, 'null')::json, $metadata) end as m,
+        *, lower(f.call_type) as call, {opened},
         coalesce(try_cast(f.request_tags as varchar[]), try_cast(try_cast(f.request_tags ->> '$' as json) as varchar[])) as tags,
         coalesce(regexp_matches(call, '^a?(get|list|delete|cancel)_'), false) as fetched
-    from records
+    from ({records})
 ),
 used as (
     select *, if(fetched, null, coalesce(m.usage_object, m.additional_usage_values)) as u from opened
@@ -152,9 +168,7 @@ select
     )::varchar as latency_ms,
     if(fetched, null, coalesce(f.prompt_tokens, u.prompt_tokens)) as input_tokens,
     cache_read as cache_read_tokens,
-    coalesce(case
-        when whole_number(cache_written) then (count_of(cache_written) - count_of(w.ephemeral_1h_input_tokens))::varchar
-        else cache_written end, w.ephemeral_5m_input_tokens) as cache_write_5m_tokens,
+    coalesce(less(cache_written, w.ephemeral_1h_input_tokens), w.ephemeral_5m_input_tokens) as cache_write_5m_tokens,
     w.ephemeral_1h_input_tokens as cache_write_1h_tokens,
     if(fetched, null, coalesce(f.completion_tokens, u.completion_tokens)) as output_tokens,
     u.completion_tokens_details.reasoning_tokens as reasoning_tokens,
@@ -163,7 +177,7 @@ select
     if(fetched, '0', '1') as requests,
     coalesce(f.response_cost, f.spend)::varchar as source_cost,
     bad_record,
-    if(damaged, 'bad_metadata', null) as fault
+    coalesce(if(damaged, 'bad_metadata', null), {fault}) as fault
 from named
 """
 for _name in ("project", "application", "environment", "user_tier", "triggered_by"):

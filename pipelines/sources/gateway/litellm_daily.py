@@ -38,9 +38,8 @@ def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> Non
     if len(present) > 1:
         what = f"rows of {WHOSE[present[0]]} and {WHOSE[present[1]]} together"
         raise Refused(what, where(delivery, delivery.paths[0]), "deliver one of the tables: they count the same requests")
-    con.execute(SELECT)
+    clean(con, SELECT, inclusive=True, fault="fault")
     con.execute("drop table days")
-    clean(con, inclusive=True, fault="fault")
     number_lines(con, delivery)
 
 
@@ -49,7 +48,6 @@ def _named(columns: dict[str, str]) -> str:
 
 
 SELECT = f"""
-create or replace temp table logged as
 select
     source_row,
     if(date is null, null, md5(to_json([{', '.join(KEY)}])::varchar)) as event_id,

@@ -31,12 +31,9 @@ def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> Non
     params: dict[str, Any] = {}
     selects = [f"{expression(name, fields.get(name, Mapped()), texts, params)} as {name}" for name in LOGGED if name != "occurred_at"]
     occurred_at = moment("occurred_at", fields, texts, params, source)
-    con.execute(
-        f"create or replace temp table logged as select source_row, bad_record, {occurred_at} as occurred_at, {', '.join(selects)} from texts",
-        params,
-    )
+    logged = f"select source_row, bad_record, {occurred_at} as occurred_at, {', '.join(selects)} from texts"
+    clean(con, logged, params, inclusive=getattr(source, "tokens", None) != "exclusive", made_ids="event_id" not in fields)
     con.execute("drop table texts")
-    clean(con, inclusive=getattr(source, "tokens", None) != "exclusive", made_ids="event_id" not in fields)
     if source.file == "jsonl":
         number_lines(con, delivery)
 

@@ -81,10 +81,9 @@ def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> Non
     con.execute(CALLS.replace("{named}", ", ".join(f"{_first(n, group, params)} as {n}" for n, group in names.items())), params)
     con.execute("drop table spans")
     con.execute(ENCLOSING)
-    con.execute(SELECT)
+    clean(con, SELECT, inclusive=getattr(source, "tokens", None) != "exclusive", fault="fault")
     con.execute("drop table calls")
     con.execute("drop table enclosing")
-    clean(con, inclusive=getattr(source, "tokens", None) != "exclusive", fault="fault")
     number_lines(con, delivery)
 
 
@@ -168,7 +167,6 @@ from up u
 anti join circles c on c.trace = u.trace and (c.span = u.span or c.span = u.inner_span)
 """
 SELECT = """
-create or replace temp table logged as
 select
     c.source_row,
     coalesce(c.response_id, c.trace || '-' || c.span) as event_id,
