@@ -8,24 +8,32 @@ version or delivery), conflict (the same version with another payload).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import duckdb
 
 from pipelines.home import Home
-from pipelines.sources import GPU_USAGE
+from pipelines.sources import EVENT, GPU_USAGE
 from pipelines.warehouse import transaction
 
 BUCKET = 1_000_000  # ids compared at once: bounds memory whatever the month
 
+
+
+def _payload(columns: Iterable[str]) -> str:
+    """A hash of everything that a row says; taken of rows with an id that stands twice, not of all."""
+    return f"md5(to_json([{', '.join(f'{name}::varchar' for name in columns)}])::varchar) as payload"
+
+
 # kind -> (select list over the lake, order of preference, condition of "superseded")
 _KINDS = {
     "gateway": (
-        "usage_date, event_version as version, payload_hash as payload",
+        f"usage_date, event_version as version, {_payload(EVENT)}",
         "version desc, payload desc, seq, source_row",
         "version <> best_version",
     ),
     "gpu": (
-        "interval_start::date as usage_date, '' as version,"
-        f" md5(to_json([{', '.join(f'{name}::varchar' for name in GPU_USAGE)}])::varchar) as payload",
+        f"interval_start::date as usage_date, '' as version, {_payload(GPU_USAGE)}",
         "seq desc, source_row desc",
         "true",
     ),

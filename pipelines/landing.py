@@ -447,8 +447,7 @@ def _lake_select(kind: str) -> str:
     columns = list(SHAPES[kind])
     extra = ""
     if kind == "gateway":
-        payload = ", ".join(f"{name}::varchar" for name in columns)
-        extra = f", occurred_at::date as usage_date, md5(to_json([{payload}])::varchar) as payload_hash"
+        extra = ", occurred_at::date as usage_date"
     names = ", ".join(columns)
     return (
         f"select {names}, $source::varchar as source, $delivery_id::varchar as delivery_id, source_row,"

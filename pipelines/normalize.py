@@ -86,6 +86,6 @@ def landed_table(
             {"files": files, **({"days": days} if days else {})},
         )
         return
-    extra = {**({"usage_date": "DATE", "payload_hash": "VARCHAR"} if kind == "gateway" else {}), "source": "VARCHAR", "delivery_id": "VARCHAR", "source_row": "BIGINT", "source_file": "VARCHAR"}
+    extra = {**({"usage_date": "DATE"} if kind == "gateway" else {}), "source": "VARCHAR", "delivery_id": "VARCHAR", "source_row": "BIGINT", "source_file": "VARCHAR"}
     columns = ", ".join(f"{column} {kind_type}" for column, kind_type in {**SHAPES[kind], **extra}.items())
     con.execute(f"create or replace temp table {name}({columns})")

@@ -31,7 +31,11 @@ COUNTS = (
     "reasoning_tokens", "audio_input_tokens", "audio_output_tokens", "avoided_input_tokens", "avoided_output_tokens",
     "images", "search_units", "queries", "requests",
 )  # fmt: skip
-MADE = ("input_uncached_tokens", *COUNTS)
+ODD_COUNTS = {  # reason -> what is wrong with a count written as {t}
+    "tokens_not_integer": "not whole_number({t})",
+    "negative_tokens": "starts_with({t}, '-') and {t} not in ('-0', '-0.0')",
+    "absurd_tokens": f"len(regexp_extract({{t}}, '^-?0*(\\d+)', 1)) > 13 or count_of({{t}}) > {MAX_TOKENS}",
+}
 TEXTS = tuple(name for name, kind in EVENT.items() if kind == "VARCHAR" and name not in ("status", "gateway_cache", "api_key_id"))
 OPERATIONS = (
     "chat", "completion", "embedding", "rerank", "vector_query", "index_write", "index_maintenance", "fine_tune",
@@ -39,6 +43,7 @@ OPERATIONS = (
 )  # fmt: skip
 LOGGED = (*(name for name in EVENT if name != "input_uncached_tokens"), "input_tokens")  # columns of that SELECT, beside source_row and bad_record
 
+# said           a text without space around it; NULL where nothing is left
 # whole_number   a count written as a whole number, 12 or 12.0
 # added          two counts together; NULL where one of them is no count
 # less           a total without a part of it, both texts; the total as it stands where it is no count
@@ -46,6 +51,8 @@ LOGGED = (*(name for name in EVENT if name != "input_uncached_tokens"), "input_t
 # http_outcome   the status of a call from its HTTP status; below 100 is a gateway's own code for a call that broke off
 # operation_of   what a call did, from a path or the name of an API; 'other' where it says nothing
 MACROS = """
+create or replace temp macro said(t) as
+    case when strlen(t) <> length(t) or contains(t, ' ') then nullif(trim(t), '') when t <> '' then t end;
 create or replace temp macro whole_number(t) as regexp_full_match(t, '-?\\d+(\\.0+)?');
 create or replace temp macro count_of(t) as coalesce(try_cast(regexp_extract(t, '^-?\\d+') as bigint), 0);
 create or replace temp macro added(one, other) as
@@ -67,7 +74,8 @@ create or replace temp macro operation_of(t) as case
     else 'other' end;
 create or replace temp macro safe_key(t) as
     case when regexp_matches(t, '^(sk-|sk_|AKIA|AIza|gsk_|xai-|pcsk_|Bearer )') then sha256(t) else t end;
-create or replace temp macro in_range(t) as case when t >= timestamp '2000-01-01' and t < timestamp '2200-01-01' then t end;
+create or replace temp macro in_range(t) as
+    case when t between timestamp '2000-01-01' and timestamp '2199-12-31 23:59:59.999999' then t end;
 create or replace temp macro epoch_time(t) as in_range(make_timestamp((case
     when abs(try_cast(t as decimal(32, 9))) < 100000000000 then round(try_cast(t as decimal(32, 9)) * 1000000, 0)
     when abs(try_cast(t as decimal(32, 9))) < 100000000000000 then round(try_cast(t as decimal(32, 9)) * 1000, 0)
@@ -78,8 +86,10 @@ create or replace temp macro written_time(t, zone) as in_range(case
     when regexp_matches(t, ':\\d\\d(\\.\\d+)? ?(Z|UTC|[+-]\\d\\d(:?\\d\\d)?)$') then timezone('UTC', try_cast(t as timestamptz))
     when regexp_matches(t, '^\\d{4}-\\d\\d-\\d\\d[ T]\\d') then timezone('UTC', timezone(zone, try_cast(t as timestamp)))
     end);
-create or replace temp macro any_time(t, zone) as
-    case when regexp_full_match(t, '\\d+(\\.\\d+)?([eE]\\+?\\d+)?') then epoch_time(t) else written_time(t, zone) end;
+create or replace temp macro any_time(t, zone) as case
+    when try_cast(t as decimal(18, 6)) between 946684800 and 7258118399.999999
+        then make_timestamp((try_cast(t as decimal(18, 6))::decimal(25, 6) * 1000000)::bigint)
+    when regexp_full_match(t, '\\d+(\\.\\d+)?([eE]\\+?\\d+)?') then epoch_time(t) else written_time(t, zone) end;
 """
 
 
@@ -171,14 +181,14 @@ def clean(
     usual = {"requests": "1"}
     absent = "".join(f", '{usual[name]}' as {name}" if name in usual else f", null::varchar as {name}" for name in LOGGED if name not in there)
     names = {name: name for name in EVENT}
-    names |= {name: f"nullif(trim({name}), '')" for name in TEXTS}
+    names |= {name: f"said({name})" for name in TEXTS}
     names |= {
-        "event_version": "coalesce(trim(event_version), '')",
-        "api_key_id": "safe_key(nullif(trim(api_key_id), ''))",
-        "operation": f"case when lower(trim(operation)) in {OPERATIONS} then lower(trim(operation)) else 'other' end",
+        "event_version": "coalesce(said(event_version), '')",
+        "api_key_id": "safe_key(said(api_key_id))",
+        "operation": f"if(doing in {OPERATIONS}, doing, 'other')",
         "attempt": "greatest(coalesce(try_cast(attempt as integer), 1), 1)",
         "status": "outcome",
-        "gateway_cache": "case when hit then if(lower(trim(gateway_cache)) = 'semantic', 'semantic', 'exact') else 'none' end",
+        "gateway_cache": "if(hit, if(cache = 'semantic', 'semantic', 'exact'), 'none')",
         "quality_score": "try_cast(quality_score as decimal(9, 6))",
         "latency_ms": "try_cast(try_cast(latency_ms as decimal(24, 6)) as bigint)",
         "avoided_input_tokens": "if(hit and n_avoided_input_tokens = 0, n_input_tokens, n_avoided_input_tokens)",
@@ -194,20 +204,15 @@ def clean(
     inside_output = " - n_reasoning_tokens - n_audio_output_tokens"
     counted = [name for name in COUNTS if name in there]
     numbers = "".join(f", try_cast({name} as bigint) as i_{name}" for name in counted)
+    # Nearly every count is written as plain digits; only rows where one is not are looked at more closely.
+    plain = " and ".join(f"({name} is null or (i_{name}::varchar = {name} and i_{name} between 0 and {MAX_TOKENS}))" for name in counted)
     counts = ", ".join(
-        f"case when {name} is null then 0 when i_{name}::varchar = {name} then i_{name} else count_of(trim({name})) end as n_{name}"
+        f"if(plain, coalesce(i_{name}, 0), count_of(trim({name}))) as n_{name}"
         if name in there
         else f"{usual.get(name, '0')}::bigint as n_{name}"
         for name in COUNTS
     )
-    # Nearly every count is written as plain digits; only rows where one is not are looked at more closely.
-    plain = " and ".join(f"({name} is null or (i_{name}::varchar = {name} and i_{name} between 0 and {MAX_TOKENS}))" for name in counted)
-    written = f"list_filter([{', '.join(counted)}], lambda t: t is not null and t <> '')"
-    odd = f"not plain and len(list_filter({written}, lambda t: {{}})) > 0"
-    absurd = (
-        "len(regexp_extract(trim(t), '^-?0*(\\d+)', 1)) > 13"
-        f" or coalesce(try_cast(regexp_extract(trim(t), '^-?\\d+') as hugeint), 0) > {MAX_TOKENS}"
-    )
+    odd = " ".join(f"when {_any(counted, condition)} then '{reason}'" for reason, condition in ODD_COUNTS.items())
     made = "if(id is null, 'row-' || body || '-' || row_number() over (partition by id, body order by source_row), id)"
     body = ", ".join(f"{name}::varchar" for name in LOGGED if name != "event_id")
     event_id = made if made_ids else "id"
@@ -219,14 +224,21 @@ def clean(
         with numbers as (
             select
                 *{numbers},
-                coalesce(lower(trim(gateway_cache)) in ('exact', 'semantic', 'hit', 'true', '1'), false) as hit,
-                coalesce(nullif(lower(trim(status)), ''), 'success') as outcome,
-                nullif(trim(event_id), '') as id
+                lower(said(operation)) as doing,
+                lower(said(gateway_cache)) as cache,
+                coalesce(lower(said(status)), 'success') as outcome,
+                said(event_id) as id
                 {f", md5(to_json([{body}])::varchar) as body" if made_ids else ""}
             from (select *{absent} from ({logged}))
         ),
+        checked as (
+            select
+                *, coalesce({plain or "true"}, false) as plain,
+                coalesce(cache in ('exact', 'semantic', 'hit', 'true', '1'), false) as hit
+            from numbers
+        ),
         counted as (
-            select *, {counts}, coalesce({plain or "true"}, false) as plain from numbers
+            select *, {counts}, case when not plain then case {odd} end end as odd_count from checked
         ),
         split as (
             select
@@ -245,9 +257,7 @@ def clean(
                     when ({fault}) is not null then {fault}
                     when {"false" if made_ids else "id is null"} then 'missing_event_id'
                     when occurred_at is null then 'bad_timestamp'
-                    when {odd.format("not whole_number(trim(t))")} then 'tokens_not_integer'
-                    when {odd.format("starts_with(trim(t), '-') and trim(t) not in ('-0', '-0.0')")} then 'negative_tokens'
-                    when {odd.format(absurd)} then 'absurd_tokens'
+                    when odd_count is not null then odd_count
                     when outcome not in ('success', 'failure') then 'bad_status'
                     when not hit and (fresh_input < 0 or fresh_output < 0) then 'tokens_not_disjoint'
                 end as reject
@@ -258,6 +268,12 @@ def clean(
         """,
         params or {},
     )
+
+
+def _any(names: list[str], condition: str) -> str:
+    """Whether a count that is written down meets a condition on its text `{t}`."""
+    conditions = {name: condition.replace("{t}", f"trim({name})") for name in names}
+    return " or ".join(f"({name} <> '' and ({sql}))" for name, sql in conditions.items()) or "false"
 
 
 def number_lines(con: duckdb.DuckDBPyConnection, delivery: Delivery) -> None:
