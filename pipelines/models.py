@@ -103,6 +103,14 @@ def make(con: duckdb.DuckDBPyConnection, model: Model, params: Mapping[str, Any]
     con.execute(f"create or replace temp table {model.name} as {model.sql}", _bound(model, params))
 
 
+def make_through(con: duckdb.DuckDBPyConnection, inner: Model, model: Model, params: Mapping[str, Any]) -> None:
+    """The model as a temp table of its own name, made anew; `inner`, which only it reads, is never held on its own."""
+    con.execute(
+        f"create or replace temp table {model.name} as with {inner.name} as not materialized ({inner.sql}) from ({model.sql})",
+        {**_bound(inner, params), **_bound(model, params)},
+    )
+
+
 def replace_period(con: duckdb.DuckDBPyConnection, model: Model, params: Mapping[str, Any]) -> None:
     """The model's rows of one usage period, replacing those it had, in the warehouse table of its name.
 

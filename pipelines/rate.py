@@ -96,29 +96,26 @@ def _rate_days(run: Run, scope: Scope, batch: list[Day], by_name: dict[str, mode
     days = [day.day for day in batch]
     files = landed_files(con, run.home, "gateway", days[0], days[-1] + timedelta(days=1)) if days else []
     landed_table(con, "landed_events", "gateway", files, days)
-    models.make(con, by_name["events"], scope.params)
-    models.make(con, by_name["usage_events"], scope.params)
-    written = {day.day: _write_day(run, day.day) for day in batch}
+    models.make_through(con, by_name["events"], by_name["usage_events"], scope.params)
+    rows_of = dict(con.execute("select usage_date, count(*) from usage_events group by all").fetchall())
+    written = {day.day: _write_day(run, day.day) for day in batch if day.day in rows_of}
     with transaction(con):
         for name in ("usage_daily", "usage_hourly"):
             models.replace_days(con, by_name[name], scope.params, days)
         con.execute("delete from usage_days where usage_date in (select unnest(?))", [days])
-        rows = [(day.day, day.fingerprint, *written[day.day]) for day in batch if written[day.day]]
+        rows = [(day.day, day.fingerprint, written[day.day], rows_of[day.day]) for day in batch if day.day in written]
         if rows:
             con.executemany("insert into usage_days values (?, ?, ?, ?)", rows)
-    for name in ("landed_events", "events", "usage_events"):
+    for name in ("landed_events", "usage_events"):
         con.execute(f"drop table if exists temp.{name}")
 
 
-def _write_day(run: Run, day: date) -> tuple[str, int] | None:
-    """One day's usage_events as a Parquet file named by its content; nothing where the day has no event."""
-    rows = run.con.execute("select count(*) from usage_events where usage_date = ?", [day]).fetchall()[0][0]
-    if not rows:
-        return None
+def _write_day(run: Run, day: date) -> str:
+    """One day's usage_events as a Parquet file named by its content; the order makes equal events equal bytes."""
     folder = run.home.lake / "usage_events" / day.isoformat()
-    select = "select * from usage_events where usage_date = $day order by source, event_id"
+    select = "select * from usage_events where usage_date = $day order by occurred_at, source, event_id"
     part = write_parquet(run.con, select, folder / ".new.parquet", {"day": day})
-    return str(_name_by_content(part).relative_to(run.home.lake)), rows
+    return str(_name_by_content(part).relative_to(run.home.lake))
 
 
 def _name_by_content(part: Path) -> Path:

@@ -22,6 +22,7 @@ BELONGINGS = (
     "slurm_account", "namespace",
 )  # fmt: skip
 TRACES = ("otel_genai", "langfuse")  # formats whose business context has no names of its own
+NO_FIELDS = ("litellm", "litellm_daily")  # formats whose fields stand where they always stand
 BODY = re.compile(r"prompt|completion|message|content|input|output|instruction|tool", re.IGNORECASE)  # of a call, in a trace
 UNITS = {"token": 1, "1K tokens": 1_000, "1M tokens": 1_000_000}
 
@@ -240,7 +241,6 @@ class Gateway(Source):
     serving: dict[Name, Id] = {}
     file: Literal["csv", "jsonl", "parquet"] | None = None
     fields: dict[Name, Name | MappedField] | None = None
-    attributes: dict[Literal[CONTEXT], Name] = {}  # of a trace: our name -> its attribute or metadata key
     tokens: Literal["inclusive", "exclusive"] = "inclusive"
     time_zone: Name | None = None
     time_format: Name | None = None
@@ -249,12 +249,20 @@ class Gateway(Source):
     def _mapped(self) -> Gateway:
         if self.format == "mapped" and (self.file is None or not self.fields):
             raise ValueError("format mapped needs `file` (csv, jsonl or parquet) and `fields`")
-        if self.attributes and self.format not in TRACES:
-            raise ValueError(f"only {' and '.join(TRACES)} read `attributes`")
-        body = next((name for name in self.attributes.values() if BODY.search(name)), None)
+        if self.fields and self.format in NO_FIELDS:
+            raise ValueError(f"format {self.format} reads no `fields`")
+        if self.format in TRACES:
+            self._of_traces(self.fields or {})
+        return self
+
+    def _of_traces(self, fields: dict[Name, Name | MappedField]) -> None:
+        unknown = next((name for name in fields if name not in CONTEXT), None)
+        if unknown:
+            raise ValueError(f"{self.format} reads no field {unknown} from elsewhere; it does {', '.join(CONTEXT)}")
+        columns = (field if isinstance(field, str) else field.column for field in fields.values())
+        body = next((column for column in columns if column and BODY.search(column)), None)
         if body:
             raise ValueError(f"attribute {body} may hold a prompt or an answer, which are never read")
-        return self
 
 
 class ActivityRule(Strict):

@@ -67,7 +67,7 @@ EVENT = {
 }
 
 # What a call was for and for whom: a trace has these as attributes or metadata, under names that the source's
-# `attributes` say (canonical name -> name in the trace), else under these.
+# `fields` say, else under these.
 CONTEXT = (
     "gateway_team", "project", "application", "environment", "customer_id", "user_tier", "request_type", "triggered_by",
     "api_key_id", "provider", "region", "service_tier", "vector_index_id", "session_id", "routing_reason", "quality_score",

@@ -1,4 +1,4 @@
-"""Field maps of sources.yaml: canonical fields as texts, from CSV, JSON lines or Parquet, for any kind of source.
+"""Field maps of sources.yaml: where canonical fields stand in the files of a source, for any kind of source and format.
 
     fields:
       event_id: request_id              # a column; dots lead into nested objects
@@ -10,7 +10,7 @@ Names from the map are bound as values or quoted as identifiers. A column that i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,10 +31,10 @@ class Mapped:
     words: dict[str, str] = field(default_factory=dict)
 
 
-def fields_of(entries: dict[str, Any], known: Iterable[str], aliases: dict[str, str], table: str) -> dict[str, Mapped]:
+def fields_of(entries: Mapping[str, Any] | None, known: Iterable[str], aliases: dict[str, str], table: str) -> dict[str, Mapped]:
     """Canonical name -> where it comes from; a name that is not `known` is refused."""
     found: dict[str, Mapped] = {}
-    for name, entry in entries.items():
+    for name, entry in (entries or {}).items():
         if isinstance(entry, str):
             found[aliases.get(name, name)] = Mapped(column=entry)
             continue

@@ -10,7 +10,7 @@ import duckdb
 
 from pipelines.errors import Refused
 from pipelines.sources import Delivery
-from pipelines.sources.gateway.lines import JSON_SUFFIXES, json_records
+from pipelines.sources.gateway.lines import BAD_RECORD, JSON_SUFFIXES, json_records
 from pipelines.sources.reading import csv_header, load_csv, quoted, where
 
 SUFFIXES = {"csv": (".csv", ".csv.gz"), "jsonl": JSON_SUFFIXES, "parquet": (".parquet",)}
@@ -58,12 +58,12 @@ def _jsonl(con: duckdb.DuckDBPyConnection, delivery: Delivery, names: Names, _op
     at: list[str] = []
     selects = []
     for n, choices in enumerate(names.values()):
-        asked = [parts for column in choices for parts in ([column], column.split("."))[: 1 + ("." in column)]]
+        asked = [path for column in choices for path in json_paths(column)]
         selects.append(f"coalesce({', '.join(f'found[{len(at) + m}]' for m in range(1, 1 + len(asked)))}) as t{n}")
-        at += map(json_path, asked)
+        at += asked
     con.execute(
         "create or replace temp table texts as with records as (select ordinality as source_row,"
-        f" json is null or json_type(json) <> 'OBJECT' as bad_record, json ->> $at::varchar[] as found from {json_records(path)})"
+        f" {BAD_RECORD} as bad_record, json ->> $at::varchar[] as found from {json_records(path)})"
         f" select source_row, bad_record, {', '.join(selects)} from records",
         {"path": glob.escape(str(path)), "at": at},
     )
@@ -92,6 +92,11 @@ def _parquet(con: duckdb.DuckDBPyConnection, delivery: Delivery, names: Names, o
         {"path": file},
     )
     return {name: f"t{n}" for n, name in enumerate(names)}
+
+
+def json_paths(name: str) -> list[str]:
+    """Where a name may lead: as it is written, then, with dots, into nested objects."""
+    return [json_path([name]), *([json_path(name.split("."))] if "." in name else [])]
 
 
 def json_path(parts: list[str]) -> str:

@@ -4,7 +4,7 @@ with shared_keys as (
     select distinct value as api_key_id from policy_belongs where kind = 'api_key' and conditions > 0
 ),
 -- What a call under a key that teams share says of itself; nothing for other keys, so that few names stay distinct.
-kept as (
+kept as not materialized (
     select
         l.*,
         case when s.api_key_id is not null then coalesce(l.application, p.application) end as said_application,

@@ -97,6 +97,6 @@ def test_a_trace_line_holds_many_calls_or_none(tmp_path: Path) -> None:
     many = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]})
     text = "\n".join(['{"resourceSpans": []}', many, '{"cut'])
     with memory() as con:
-        land(con, tmp_path, {"a.jsonl": text}, format="otel_genai", attributes={"gateway_team": "team.id"})
+        land(con, tmp_path, {"a.jsonl": text}, format="otel_genai", fields={"gateway_team": "team.id"})
         assert files(con, "state", "good", "rejected") == [("landed", 3, 1)]
         assert con.execute("select source_row, byte_offset, reason from quarantine").fetchall() == [(3, text.index('{"cut'), "bad_json")]

@@ -82,7 +82,7 @@ def span_of(event: Event, n: int) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def test_spans_give_back_the_truth(tmp_path: Path) -> None:
     lines = [export(made, resource=resource) for made, resource in (span_of(e, n) for n, e in enumerate(EVENTS))]
-    rows = otel(tmp_path, *lines, attributes={"gateway_team": "team.id"})
+    rows = otel(tmp_path, *lines, fields={"gateway_team": "team.id"})
     same = (*CONTEXT, "event_id", "operation", "status", "latency_ms", "gateway_team", "application", "provider")
     for row, event in zip(rows, EVENTS, strict=True):
         written = event.cache_write_5m + event.cache_write_1h
@@ -135,7 +135,7 @@ def test_old_names_and_numbers_as_numbers(tmp_path: Path) -> None:
 def test_the_source_says_who_it_is_and_how_it_counts(tmp_path: Path) -> None:
     made = span(1, **{**usage(10, 5, **{"cache_read.input_tokens": 30}), "tenant": "acme", "team": "by-span"})
     line = export(made, resource={"service.namespace": "search", "team": "by-resource"})
-    (row,) = otel(tmp_path, line, tokens="exclusive", attributes={"gateway_team": "team", "project": "service.namespace", "customer_id": "tenant"})
+    (row,) = otel(tmp_path, line, tokens="exclusive", fields={"gateway_team": "team", "project": "service.namespace", "customer_id": "tenant"})
     assert (row["gateway_team"], row["project"], row["customer_id"]) == ("by-span", "search", "acme")
     assert tokens(row)[:2] == (10, 30)
     (row,) = otel(tmp_path, line)
@@ -175,7 +175,7 @@ def test_sample_spans(tmp_path: Path) -> None:
     path = SAMPLES / "otel" / "otlp_traces.jsonl"
     if not path.is_file():
         pytest.skip("the sample inputs are not beside this checkout")
-    rows = parse(tmp_path, path.read_bytes(), "a.jsonl", format="otel_genai", attributes={"gateway_team": "team.id"})
+    rows = parse(tmp_path, path.read_bytes(), "a.jsonl", format="otel_genai", fields={"gateway_team": "team.id"})
     assert [(row["event_id"], row["gateway_team"], tokens(row)[:6]) for row in rows] == [
         ("msg_1", "search", (5, 128955, 1253, 0, 290, 50)), ("4bf92f3577b34da6a3ce929d0e0e4736-0000000000000003", "search", (42, 0, 0, 0, 0, 0)),
     ]  # fmt: skip
@@ -261,7 +261,7 @@ def test_camel_case_tags_and_keys_of_the_metadata(tmp_path: Path) -> None:
         "costDetails": {"total": 0.25}, "tags": ["application:search", "user_tier:gold"], "metadata": {"org": {"team": "blue"}, "k.x": "v"},
         "modelParameters": '{"service_tier": "flex", "prompt": "CANARY"}',
     }  # fmt: skip
-    (row,) = langfuse(tmp_path, made, attributes={"gateway_team": "org.team", "environment": "k.x"})
+    (row,) = langfuse(tmp_path, made, fields={"gateway_team": "org.team", "environment": "k.x"})
     assert (row["gateway_team"], row["environment"], row["application"], row["user_tier"], row["customer_id"]) == ("blue", "v", "search", "gold", "acme")
     assert tokens(row)[:6] == (60, 40, 0, 0, 5, 4) and (row["provider"], row["service_tier"], row["latency_ms"]) == ("openai", "flex", 2100)
     assert str(row["source_cost"]) == "0.250000000000" and "CANARY" not in repr(row)
@@ -329,7 +329,7 @@ def test_sample_observations(tmp_path: Path) -> None:
     path = SAMPLES / "langfuse" / "observations_export.jsonl"
     if not path.is_file():
         pytest.skip("the sample inputs are not beside this checkout")
-    rows = parse(tmp_path, path.read_bytes(), "a.jsonl", format="langfuse", attributes={"gateway_team": "team"})
+    rows = parse(tmp_path, path.read_bytes(), "a.jsonl", format="langfuse", fields={"gateway_team": "team"})
     assert [(row["event_id"], row["gateway_team"], tokens(row)[:6]) for row in rows] == [
         ("proj-search:obs-1", "search", (7, 16399, 2089, 0, 445, 0)), ("proj-search:obs-2", "search", (12, 0, 0, 0, 0, 0)),
     ]  # fmt: skip
@@ -378,14 +378,25 @@ def _is_object(line: str) -> bool:
         return False
 
 
-def test_attributes_are_for_traces_and_never_name_a_body() -> None:
-    ok = {"name": "a", "format": "otel_genai", "attributes": {"gateway_team": "team.id"}}
-    assert Gateway(**ok).attributes == {"gateway_team": "team.id"}
+@pytest.mark.parametrize("form", ["otel_genai", "langfuse"])
+def test_fields_of_traces_may_have_words_or_a_value(tmp_path: Path, form: str) -> None:
+    fields = {"gateway_team": {"column": "team.id", "map": {"s": "team-search"}}, "environment": {"value": "production"}}
+    if form == "otel_genai":
+        (row,) = otel(tmp_path, export(span(1, **{"team.id": "s"})), fields=fields)
+    else:
+        (row,) = langfuse(tmp_path, seen(metadata={"team.id": "s"}), fields=fields)
+    assert (row["reject"], row["gateway_team"], row["environment"]) == (None, "team-search", "production")
+
+
+def test_fields_of_traces_are_context_and_never_name_a_body() -> None:
+    ok = {"name": "a", "format": "otel_genai", "fields": {"gateway_team": "team.id"}}
+    assert Gateway(**ok).fields == {"gateway_team": "team.id"}
     for wrong, why in (
-        (ok | {"format": "litellm"}, "only otel_genai and langfuse"),
-        (ok | {"attributes": {"project": "gen_ai.input.messages"}}, "never read"),
-        (ok | {"attributes": {"project": "gen_ai.prompt.0.content"}}, "never read"),
-        (ok | {"attributes": {"input_tokens": "x"}}, "gateway_team"),
+        (ok | {"format": "litellm"}, "reads no `fields`"),
+        (ok | {"fields": {"project": {"column": "gen_ai.output.messages"}}}, "never read"),
+        (ok | {"fields": {"project": "gen_ai.input.messages"}}, "never read"),
+        (ok | {"fields": {"project": "gen_ai.prompt.0.content"}}, "never read"),
+        (ok | {"fields": {"input_tokens": "x"}}, "gateway_team"),
     ):
         with pytest.raises(ValueError, match=why):
             Gateway(**wrong)

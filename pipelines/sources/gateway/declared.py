@@ -20,6 +20,7 @@ import duckdb
 from pipelines.sources import Delivery, Format, reading
 from pipelines.sources.fields import Mapped, expression, fields_of
 from pipelines.sources.gateway.lines import (
+    BAD_RECORD,
     JSON_SUFFIXES,
     LOGGED,
     clean,
@@ -30,7 +31,7 @@ from pipelines.sources.gateway.lines import (
     number_lines,
 )
 from pipelines.sources.gateway.mapped import ALIASES
-from pipelines.sources.texts import json_path
+from pipelines.sources.texts import json_path, json_paths
 
 SAID = (
     "project", "application", "environment", "customer_id", "user_tier", "request_type", "triggered_by", "vector_index_id",
@@ -82,27 +83,38 @@ class Log:
         """`parsed`: one row per call of each non-blank line, at least one per line."""
         macros(con)
         reading.macros(con)
-        own = fields_of(getattr(source, "fields", None) or {}, LOGGED, ALIASES, "usage_events")
-        self._texts(con, delivery, own)
-        if in_lines(source, delivery.paths[0]):
-            every_line(con, delivery, "texts")
-        logged = [
-            "select source_row, bad_record, 'not_a_model_call' as fault from texts"
-            f" where bad_record or not coalesce({' or '.join(f'({call.when})' for call in self.calls)}, false)"
-        ]
-        for call in self.calls:
-            made = {name: sql for name, sql in {**self.made, **call.made}.items() if name not in own or name in self.texts}
-            fields = {name: name for name in (*self.texts, *own) if name in LOGGED} | made
-            fields |= {"occurred_at": f"any_time({fields['occurred_at']}, 'UTC')", "fault": _fault({**self.refuse, **call.refuse})}
-            columns = ", ".join(f"({sql})::{'timestamp' if name == 'occurred_at' else 'varchar'} as {name}" for name, sql in fields.items())
-            logged.append(f"select source_row, bad_record, {columns} from texts where not bad_record and ({call.when})")
+        own = fields_of(getattr(source, "fields", None), LOGGED, ALIASES, "usage_events")
+        texts, params = self._texts(delivery, own)
         inclusive = self.inclusive and getattr(source, "tokens", None) != "exclusive"
-        clean(con, " union all by name ".join(logged), inclusive=inclusive, made_ids=self.made_ids, fault="fault")
-        con.execute("drop table texts")
+        if len(self.calls) == 1:
+            (call,) = self.calls
+            fault = f"case when bad_record or ({call.when}) then {_fault({**self.refuse, **call.refuse})} else 'not_a_model_call' end"
+            logged = f"select source_row, bad_record, {self._columns(call, own)}, {fault} as fault from ({texts})"
+            clean(con, logged, params, inclusive=inclusive, made_ids=self.made_ids, fault="fault")
+        else:
+            con.execute(f"create or replace temp table texts as {texts}", params)
+            if in_lines(source, delivery.paths[0]):
+                every_line(con, delivery, "texts")
+            whens = " or ".join(f"({call.when})" for call in self.calls)
+            selects = [
+                f"select source_row, bad_record, {self._columns(call, own)}, {_fault({**self.refuse, **call.refuse})} as fault"
+                f" from texts where not bad_record and ({call.when})"
+                for call in self.calls
+            ]
+            none = f"select source_row, bad_record, 'not_a_model_call' as fault from texts where bad_record or not coalesce({whens}, false)"
+            clean(con, " union all by name ".join([*selects, none]), inclusive=inclusive, made_ids=self.made_ids, fault="fault")
+            con.execute("drop table texts")
         number_lines(con, delivery)
 
-    def _texts(self, con: duckdb.DuckDBPyConnection, delivery: Delivery, own: dict[str, Mapped]) -> None:
-        """Temp table `texts`: source_row, bad_record and each text; every record is parsed once, whatever is read of it."""
+    def _columns(self, call: Call, own: dict[str, Mapped]) -> str:
+        """What a call's row says, over its texts."""
+        made = {name: sql for name, sql in {**self.made, **call.made}.items() if name not in own or name in self.texts}
+        fields = {name: name for name in (*self.texts, *own) if name in LOGGED} | made
+        fields |= {"occurred_at": f"any_time({fields['occurred_at']}, 'UTC')"}
+        return ", ".join(f"({sql})::{'timestamp' if name == 'occurred_at' else 'varchar'} as {name}" for name, sql in fields.items())
+
+    def _texts(self, delivery: Delivery, own: dict[str, Mapped]) -> tuple[str, dict[str, Any]]:
+        """A SELECT of source_row, bad_record and each text, and its values; every record is parsed once, whatever is read of it."""
         places = _Places(self.opened, self.nothing)
         params: dict[str, Any] = {"path": glob.escape(str(delivery.paths[0]))}
         columns = {name: places.first(where) for name, where in self.texts.items()}
@@ -110,18 +122,17 @@ class Log:
             there = {said.column: places.first(said.column)} if said.column else {}
             columns[name] = expression(name, said, there, params)
         selects = ", ".join(f"{sql} as {name}" for name, sql in columns.items())
-        documents = "".join(f", json ->> {_literal(json_path(name.split('.')))} as document_{n}" for n, name in enumerate(self.opened))
+        documents = "".join(f", found[{places.index(json_path(name.split('.')))}] as document_{n}" for n, name in enumerate(self.opened))
         found = "".join(f", if(json_valid(document_{n}), document_{n}, null) ->> $inside_{n} as found_{n}" for n in range(len(self.opened)))
         params |= {"places": places.paths[""]} | {f"inside_{n}": places.paths[name] for n, name in enumerate(self.opened)}
-        con.execute(
+        return (
             f"""
-            create or replace temp table texts as
             with records as (
-                select ordinality as source_row, json is null or json_type(json) <> 'OBJECT' as bad_record, json ->> $places as found
-                    {documents}
+                select ordinality as source_row, {BAD_RECORD} as bad_record, json ->> $places as found
                 from {json_records(delivery.paths[0])}
             ),
-            opened as (select *{found} from records)
+            documents as (select *{documents} from records),
+            opened as (select *{found} from documents)
             select source_row, bad_record, {selects} from opened
             """,
             params,
@@ -141,16 +152,17 @@ class _Places:
         found = [text for place in ([where] if isinstance(where, str) else where) for text in self._of(place)]
         return f"coalesce({', '.join(found)})"
 
+    def index(self, path: str, parent: str = "") -> int:
+        """The position, from 1, of the answer to this path; each is asked for once."""
+        if path not in self.paths[parent]:
+            self.paths[parent].append(path)
+        return self.paths[parent].index(path) + 1
+
     def _of(self, place: str) -> list[str]:
         parent = next((name for name in self.paths if name and place.startswith(f"{name}.")), "")
         inner = place[len(parent) + 1 :] if parent else place
-        if inner.startswith("$"):
-            wanted = [inner]
-        else:  # as it is written, then as a path
-            wanted = [json_path([inner]), *([json_path(inner.split("."))] if "." in inner else [])]
-        self.paths[parent] += wanted
-        first = len(self.paths[parent]) - len(wanted) + 1
-        texts = [f"{self.columns[parent]}[{first + n}]" for n in range(len(wanted))]
+        wanted = [inner] if inner.startswith("$") else json_paths(inner)
+        texts = [f"{self.columns[parent]}[{self.index(path, parent)}]" for path in wanted]
         return [f"case when trim({text}) not in ({self.nothing}) then {text} end" for text in texts]
 
 

@@ -4,7 +4,7 @@ Only observations that called a model (GENERATION, EMBEDDING) are events; spans,
 counts are exclusive and add up: `input` is without cache and audio, `output` without reasoning, `total` is the sum of the
 others. A total that is not their sum rejects the row, and so does a kind of usage with no meter here: it is never dropped.
 An observation is exported again when it changes: `updated_at` is its version. Each file therefore stands on its own and a
-manifest, which lists what was exported, is landed without rows. Langfuse knows no vendor: `attributes: {provider: key}`
+manifest, which lists what was exported, is landed without rows. Langfuse knows no vendor: `fields: {provider: key}`
 names the metadata key that tells it, else it follows from the model's name where only its maker uses such names. Prompts
 and answers (`input`, `output`) are never selected.
 """
@@ -16,6 +16,7 @@ from typing import Any
 import duckdb
 
 from pipelines.sources import CONTEXT, Delivery, Format
+from pipelines.sources.fields import Mapped, expression, fields_of
 from pipelines.sources.gateway.lines import clean, every_line, in_lines, macros, number_lines, tag
 from pipelines.sources.texts import ALL_SUFFIXES, json_path, load
 
@@ -46,7 +47,7 @@ NO_TOKENS = ("web_search_queries", "web_search_requests")  # known and no meter 
 
 
 def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> None:
-    """`parsed`: one row per call, and one per record that is no observation; `attributes` of the source count."""
+    """`parsed`: one row per call, and one per record that is no observation; `fields` of the source count."""
     macros(con)
     (path,) = delivery.paths
     columns = load(con, delivery, COLUMNS, COLUMNS.keys() - set(REQUIRED))
@@ -54,14 +55,16 @@ def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> Non
     con.execute("drop table texts")
     if in_lines(source, path):
         every_line(con, delivery, "observed")
-    own = getattr(source, "attributes", None) or {}
-    keys = [own.get(name, name) for name in CONTEXT]
-    params = {
-        "manifest": path.parent.name == "manifests",
-        "flat": [json_path([key]) for key in keys],
-        "deep": [json_path(key.split(".")) for key in keys],
-    }
-    clean(con, SELECT, params, inclusive=False, fault="fault")
+    own = fields_of(getattr(source, "fields", None), CONTEXT, {}, "usage_events")
+    params: dict[str, Any] = {"manifest": path.parent.name == "manifests", "flat": [], "deep": []}
+    said = []
+    for n, name in enumerate(CONTEXT, 1):
+        mapped = own.get(name, Mapped(column=name))
+        key = mapped.column or name
+        params["flat"].append(json_path([key]))
+        params["deep"].append(json_path(key.split(".")))
+        said.append(f"{expression(name, mapped, {key: f'coalesce(flat[{n}], deep[{n}])'}, params)} as said_{name}")
+    clean(con, SELECT.replace("{said}", ", ".join(said)), params, inclusive=False, fault="fault")
     con.execute("drop table observed")
     number_lines(con, delivery)
 
@@ -72,8 +75,7 @@ def _taken(columns: dict[str, str]) -> str:
 
 def _context(name: str, *own: str) -> str:
     """A fact about the call: from the metadata, what else the observation says, or a tag."""
-    n = CONTEXT.index(name) + 1
-    return f"coalesce({', '.join((f'flat[{n}]', f'deep[{n}]', *own, tag(name)))}) as {name}"
+    return f"coalesce({', '.join((f'said_{name}', *own, tag(name)))}) as {name}"
 
 
 def _counted(meter: str) -> str:
@@ -102,6 +104,7 @@ with opened as (
         if(json_valid(metadata), metadata, 'null')::json as m,
         m ->> $flat::varchar[] as flat,
         m ->> $deep::varchar[] as deep,
+        {{said}},
         if(json_valid(model_parameters), model_parameters, 'null')::json as parameters,
         if(json_valid(cost_details), cost_details, 'null')::json as costs,
         try_cast(if(json_valid(tags), tags, 'null')::json as varchar[]) as tags_there

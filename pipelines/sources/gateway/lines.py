@@ -23,6 +23,7 @@ Shape = Mapping[str, Any]  # of a record: field -> SQL type, or the shape of the
 MAX_TOKENS = 1_000_000_000_000
 JSON_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".ndjson", ".ndjson.gz")
 LINES = "read_ndjson_objects($path, ignore_errors = true, maximum_object_size = 16777216) with ordinality"
+BAD_RECORD = "json is null or not regexp_matches(json::varchar, '^\\s*\\{')"  # of json_records: no JSON, or no object
 DOCUMENT = "read_json_objects($path, format = '{}', maximum_object_size = 16777216) with ordinality"
 
 # Counts of a row, in the order in which they are checked. The log's own totals: `input_tokens` and `output_tokens`.
@@ -132,7 +133,7 @@ def typed_records(path: Path, shape: Shape) -> tuple[str, dict[str, Any]]:
             file | {"columns": {"f": _struct(shape)}},
         )
     return (
-        "select ordinality as source_row, json is null or json_type(json) <> 'OBJECT' as bad_record, json_transform(json, $shape) as f"
+        f"select ordinality as source_row, {BAD_RECORD} as bad_record, json_transform(json, $shape) as f"
         f" from {json_records(path)}",
         file | {"shape": json.dumps(shape)},
     )

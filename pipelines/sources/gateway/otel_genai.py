@@ -5,8 +5,8 @@ tool or retrieval. Frameworks repeat the usage of a call
 in the spans around it, so a call that encloses another one with usage of its own is not counted; the two may stand on
 different lines of the file. Token counts are inclusive: the input contains what was read from and written to a cache, the
 output contains reasoning; `tokens: exclusive` says that a source does otherwise. Cache writes count as five minutes. A
-span has no team and no cost of its own: `attributes` of the source name the span or resource attributes that tell whose it
-is. Only attributes known by name are kept, and none that holds a prompt, an answer or a message.
+span has no team and no cost of its own: `fields` of the source name the span or resource attributes that tell whose it is.
+Only attributes known by name are kept, and none that holds a prompt, an answer or a message.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from typing import Any
 import duckdb
 
 from pipelines.sources import CONTEXT, Delivery, Format
+from pipelines.sources.fields import Mapped, expression, fields_of
 from pipelines.sources.gateway.lines import (
+    BAD_RECORD,
     JSON_SUFFIXES,
     clean,
     every_line,
@@ -63,22 +65,23 @@ SHAPE = {"resourceSpans": [{"resource": {"attributes": _ATTRIBUTES}, "scopeSpans
 
 
 def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> None:
-    """`parsed`: one row per call, and one per line that holds no spans; `attributes` and `tokens` of the source count."""
+    """`parsed`: one row per call, and one per line that holds no spans; `fields` and `tokens` of the source count."""
     macros(con)
     con.execute(MACROS)
     (path,) = delivery.paths
+    own = fields_of(getattr(source, "fields", None), CONTEXT, {}, "usage_events")
+    own = {canonical: Mapped(column=canonical) for canonical in CONTEXT} | own
     names = {canonical: NAMES.get(canonical, ()) for canonical in (*NAMES, *CONTEXT)}
-    own = getattr(source, "attributes", None) or {}
-    names |= {canonical: (own.get(canonical, canonical), *names[canonical]) for canonical in CONTEXT}
-    wanted = sorted({name for group in names.values() for name in group})
+    wanted = sorted({name for group in names.values() for name in group} | {mapped.column for mapped in own.values() if mapped.column})
     con.execute(
-        SPANS.replace("{records}", json_records(path)),
+        SPANS.replace("{records}", json_records(path)).replace("{bad_record}", BAD_RECORD),
         {"path": glob.escape(str(path)), "shape": json.dumps(SHAPE), "wanted": wanted},
     )
     if in_lines(source, path):
         every_line(con, delivery, "(select distinct source_row from spans)")
     params: dict[str, Any] = {}
-    con.execute(CALLS.replace("{named}", ", ".join(f"{_first(n, group, params)} as {n}" for n, group in names.items())), params)
+    named = ", ".join(f"coalesce({', '.join(_places(name, group, own, params))}) as {name}" for name, group in names.items())
+    con.execute(CALLS.replace("{named}", named), params)
     con.execute("drop table spans")
     con.execute(ENCLOSING)
     clean(con, SELECT, inclusive=getattr(source, "tokens", None) != "exclusive", fault="fault")
@@ -87,10 +90,15 @@ def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> Non
     number_lines(con, delivery)
 
 
-def _first(canonical: str, names: tuple[str, ...], params: dict[str, Any]) -> str:
-    """The first of these attributes that says something; the span's own stand before those of its resource."""
-    params |= {f"{canonical}_{n}": name for n, name in enumerate(names)}
-    return f"coalesce({', '.join(f'texts[list_position(keys, ${canonical}_{n})]' for n in range(len(names)))})"
+def _places(canonical: str, names: tuple[str, ...], own: dict[str, Mapped], params: dict[str, Any]) -> list[str]:
+    """Where a fact may stand, what the source says of it first; a span's own attributes stand before those of its resource."""
+    mapped = own.get(canonical, Mapped())
+    asked = [mapped.column, *names] if mapped.column else list(names)
+    params |= {f"{canonical}_{n}": name for n, name in enumerate(asked)}
+    texts = [f"texts[list_position(keys, ${canonical}_{n})]" for n in range(len(asked))]
+    if mapped.column:
+        return [expression(canonical, mapped, {mapped.column: texts[0]}, params), *texts[1:]]
+    return [expression(canonical, mapped, {}, params), *texts]
 
 
 # wanted_only     of attributes, those named in `wanted` that say something, as {k, v} of texts
@@ -105,7 +113,7 @@ create or replace temp macro one_at_least(a) as if(len(coalesce(a, [])) = 0, [nu
 SPANS = """
 create or replace temp table spans as
 with lines as (
-    select ordinality as source_row, json is null or json_type(json) <> 'OBJECT' as bad_record, json_transform(json, $shape) as f
+    select ordinality as source_row, {bad_record} as bad_record, json_transform(json, $shape) as f
     from {records}
 ),
 resources as (
