@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ CHUNK = 1 << 20
 MAX_LINE, MAX_DOCUMENT = 16 << 20, 64 << 20  # bytes; a document is often one line
 MAX_CONTENT = 20 << 30  # bytes after decompression
 MAX_RATIO, RATIO_FROM = 200, 64 << 20  # a ratio is judged after so many bytes
+BLANK = re.compile(rb"\n[ \t\r\f\v]*(?=\n)")  # a line that says nothing, after another line
 BOM = b"\xef\xbb\xbf"
 
 
@@ -46,25 +48,30 @@ def inspect(path: Path, place: str, max_line: int = MAX_LINE) -> Content:
         content = hashlib.sha256()
         lines = blank = size = 0
         bom = False
-        tail = b""
+        open_size, open_blank = 0, True  # of the line that is not whole yet
         try:
             for chunk in _chunks(gzip.GzipFile(fileobj=hashed, mode="rb") if packed else hashed):  # type: ignore[call-overload]
                 bom = bom or (size == 0 and chunk.startswith(BOM))
                 size += len(chunk)
                 content.update(chunk)
                 _judge(chunk, size, hashed.size if packed else size, place)
-                parts = (tail + chunk).split(b"\n")
-                tail = parts.pop()
-                lines += len(parts)
-                blank += sum(1 for line in parts if not line or line.isspace())
-                if len(tail) > max_line or any(len(line) > max_line for line in parts):
+                first, last = chunk.find(b"\n"), chunk.rfind(b"\n")
+                longest = open_size + (first if first >= 0 else len(chunk))  # a line inside a chunk is shorter than the limit
+                if longest > max_line:
                     fix = "deliver one record per line" if max_line == MAX_LINE else "deliver it in smaller files"
                     raise Refused(f"a line longer than {max_line >> 20} MB", place, fix)
+                if first >= 0:
+                    lines += chunk.count(b"\n")
+                    blank += open_blank and not chunk[:first].strip()
+                    blank += len(BLANK.findall(chunk, first, last + 1))
+                    open_size, open_blank = 0, True
+                open_size += len(chunk) - last - 1
+                open_blank = open_blank and not chunk[last + 1 :].strip()
         except (EOFError, gzip.BadGzipFile, zlib.error):
             raise Refused("the gzip file is cut off or damaged", place, "deliver it again, whole") from None
-    if tail:
+    if open_size:
         lines += 1
-        blank += tail.isspace()
+        blank += open_blank
     return Content(hashed.digest.hexdigest(), content.hexdigest(), lines, blank, bom)
 
 
