@@ -13,7 +13,7 @@ from pipelines.normalize import landed_table
 from pipelines.run import Run, Scope, digest, landed_files
 from pipelines.warehouse import replace_durably, transaction, write_parquet
 
-BATCH_ROWS = 1_000_000  # events worked on at once: bounds memory whatever the month
+BATCH_ROWS = 250_000  # events worked on at once: bounds memory whatever the month
 
 
 @dataclass(frozen=True)
