@@ -19,7 +19,6 @@ from pipelines.warehouse import transaction
 BUCKET = 1_000_000  # ids compared at once: bounds memory whatever the month
 
 
-
 def _payload(columns: Iterable[str]) -> str:
     """A hash of everything that a row says; taken of rows with an id that stands twice, not of all."""
     return f"md5(to_json([{', '.join(f'{name}::varchar' for name in columns)}])::varchar) as payload"

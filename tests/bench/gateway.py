@@ -34,7 +34,7 @@ from pipelines.sample.writers import litellm
 FIRST, FILES = date(2026, 9, 1), 10
 LEFT_OUT = ("stream", "saved_cache_cost", "completionStartTime", "model_group", "error_information")
 LAND_CHECKS = ("landing_accounts_for_every_line", "usage_counts_every_event")
-WORDS = "please summarise the attached contract clause about renewal notice terms and list every obligation with its date owner".split()
+WORDS = ["please", "summarise", "the", "attached", "contract", "clause", "about", "renewal", "notice", "terms", "and", "list", "every", "obligation", "with", "its", "date", "owner"]
 USAGE = {
     "prompt_tokens_details": {"cached_tokens": "BIGINT", "cache_creation_token_details": {"ephemeral_1h_input_tokens": "BIGINT"}},
     "completion_tokens_details": {"reasoning_tokens": "BIGINT"},

@@ -17,7 +17,16 @@ import duckdb
 
 from pipelines.content import open_content
 from pipelines.sources import Delivery, Format
-from pipelines.sources.gateway.lines import JSON_SUFFIXES, clean, in_lines, macros, not_objects, number_lines, tag, typed_records
+from pipelines.sources.gateway.lines import (
+    JSON_SUFFIXES,
+    clean,
+    in_lines,
+    macros,
+    not_objects,
+    number_lines,
+    tag,
+    typed_records,
+)
 
 _REQUESTER = dict.fromkeys(
     ("environment", "application", "customer_id", "user_tier", "request_type", "triggered_by", "vector_index_id", "project",
