@@ -28,7 +28,7 @@ def _payload(columns: Iterable[str]) -> str:
 _KINDS = {
     "gateway": (
         f"usage_date, event_version as version, {_payload(EVENT)}",
-        "version desc, payload desc, seq, source_row",
+        "version desc, payload desc, seq, source_file, source_row",
         "version <> best_version",
     ),
     "gpu": (
@@ -46,12 +46,12 @@ def compare(con: duckdb.DuckDBPyConnection, home: Home, kind: str, source: str) 
         "select lake_file, inserted is null from source_files where kind = ? and source = ? and state = 'landed' and good > 0",
         [kind, source],
     ).fetchall()
-    files = sorted(str(home.lake / file) for file, _ in rows)
-    new = sorted(str(home.lake / file) for file, is_new in rows if is_new)
+    files = sorted({str(home.lake / file) for file, _ in rows})
+    new = sorted({str(home.lake / file) for file, is_new in rows if is_new})
     old = sorted(set(files) - set(new))
     con.execute(
-        "create or replace temp table losers(source varchar, event_id varchar, delivery_id varchar, source_row bigint,"
-        " usage_date date, outcome varchar)"
+        "create or replace temp table losers(source varchar, event_id varchar, delivery_id varchar,"
+        " source_file varchar, source_row bigint, usage_date date, outcome varchar)"
     )
     con.execute("create or replace temp table compared(event_id varchar)")
     buckets = _suspects(con, new, old) if new else 0
@@ -60,7 +60,7 @@ def compare(con: duckdb.DuckDBPyConnection, home: Home, kind: str, source: str) 
             f"""
             create or replace temp table contenders as
             with landed as (
-                select event_id, delivery_id, source_row, {select}
+                select event_id, delivery_id, source_file, source_row, {select}
                 from read_parquet($files, union_by_name = true)
                 where hash(event_id) in (select h from suspects where bucket = $bucket)
             )
@@ -84,7 +84,7 @@ def compare(con: duckdb.DuckDBPyConnection, home: Home, kind: str, source: str) 
                 window preference as (partition by event_id order by {order})
             )
             select
-                $source, event_id, delivery_id, source_row, usage_date,
+                $source, event_id, delivery_id, source_file, source_row, usage_date,
                 case when payload = best_payload then 'duplicate' when {superseded} then 'superseded' else 'conflict' end
             from ranked
             where place > 1
@@ -93,7 +93,7 @@ def compare(con: duckdb.DuckDBPyConnection, home: Home, kind: str, source: str) 
         )
     with transaction(con):
         con.execute("delete from event_losers where source = ? and event_id in (from compared)", [source])
-        con.execute("insert into event_losers from losers")
+        con.execute("insert into event_losers by name from losers")
         _count(con, kind, source)
     for table in ("suspects", "contenders", "losers", "compared"):
         con.execute(f"drop table if exists temp.{table}")
@@ -125,15 +125,16 @@ def _count(con: duckdb.DuckDBPyConnection, kind: str, source: str) -> None:
             inserted = f.good - c.duplicate - c.superseded - c.conflict
         from (
             select
-                s.delivery_id,
+                s.delivery_id, s.path,
                 count(*) filter (x.outcome = 'duplicate') as duplicate,
                 count(*) filter (x.outcome = 'superseded') as superseded,
                 count(*) filter (x.outcome = 'conflict') as conflict
-            from (select distinct delivery_id from source_files where kind = $kind and source = $source and state = 'landed') s
-            left join event_losers x on x.delivery_id = s.delivery_id
+            from source_files s
+            left join event_losers x on x.delivery_id = s.delivery_id and x.source_file = s.path
+            where s.kind = $kind and s.source = $source and s.state = 'landed'
             group by all
         ) c
-        where c.delivery_id = f.delivery_id and f.state = 'landed'
+        where c.delivery_id = f.delivery_id and c.path = f.path and f.state = 'landed'
         """,
         {"kind": kind, "source": source},
     )

@@ -1,11 +1,12 @@
 """LAND: everything new under data/landing, each delivery once and in one transaction.
 
-A delivery is one file, one set of pages, or one set that a manifest lists (sets.py). First every new or changed file is read byte by byte (content.py), then the
+A delivery is one file, one set of pages, one set that a manifest lists (sets.py), or a night's many small files of a gateway
+(small_files.py). First every new or changed file is read byte by byte (content.py), then the
 order of arrival goes into the books, then each delivery is read by its format into one Parquet file of the lake; its
 rows in the bookkeeping say that it counts. A kill in between leaves at most a lake file without a row, which the next
 run removes. What is refused is said every night until the file changes or goes; it stops nothing else.
 
-States of source_files: landed; page (a further file of a landed set); same_content (landed already, from another path);
+States of source_files: landed (each file of many small ones, with its own counts); page (a further file of a landed set); same_content (landed already, from another path);
 waiting (a set that is not whole yet); superseded (a set that a newer one overtook before it landed); refused.
 """
 
@@ -15,17 +16,17 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from datetime import date
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import duckdb
 
-from pipelines import duplicates, sets
+from pipelines import duplicates, sets, small_files
 from pipelines.books import Arrivals
 from pipelines.content import MAX_DOCUMENT, MAX_LINE, Content, inspect, locate, open_content, without_bom
 from pipelines.errors import Refused
@@ -64,6 +65,7 @@ class Found:
     format: Format
     reader: str
     parts: tuple[sets.Part, ...] = ()  # what each manifest lists; the manifests are the last of the files
+    many: bool = False  # small files that are read as one
 
     @property
     def data(self) -> int:
@@ -86,7 +88,7 @@ class Found:
     def source(self) -> str:
         return self.files[0].source
 
-    @property
+    @cached_property
     def delivery_id(self) -> str:
         parts = [self.kind, self.source, *sorted({content.sha256 for content in self.contents})]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
@@ -101,6 +103,7 @@ def prepare(con: duckdb.DuckDBPyConnection) -> None:
             file_sha256 varchar, bytes bigint, modified_ns bigint, lines bigint, blank bigint, good bigint, rejected bigint,
             inserted bigint, duplicate bigint, superseded bigint, conflict bigint, first_day date, last_day date,
             seq bigint, night date, reader varchar, lake_file varchar, discarded_cost decimal(38, 30));
+        alter table source_files add column if not exists content_sha256 varchar;
         create table if not exists quarantine(
             kind varchar, source varchar, path varchar, delivery_id varchar, source_row bigint, byte_offset bigint,
             byte_length bigint, line_sha256 varchar, reason varchar);
@@ -110,9 +113,15 @@ def prepare(con: duckdb.DuckDBPyConnection) -> None:
         create table if not exists usage_coverage(
             delivery_id varchar, source varchar, report varchar, billing_account_id varchar, usage_date date);
         create table if not exists event_losers(
-            source varchar, event_id varchar, delivery_id varchar, source_row bigint, usage_date date, outcome varchar);
+            source varchar, event_id varchar, delivery_id varchar, source_file varchar, source_row bigint, usage_date date, outcome varchar);
         """
     )
+    columns = con.execute("select column_name from duckdb_columns() where table_name = 'event_losers'").fetchall()
+    if ("source_file",) not in columns:  # a warehouse from before many files could be one delivery: compare all again
+        with transaction(con):
+            con.execute("alter table event_losers add column source_file varchar")
+            con.execute("delete from event_losers")
+            con.execute("update source_files set inserted = null where kind in ('gateway', 'gpu') and state = 'landed'")
 
 
 def land(con: duckdb.DuckDBPyConnection, home: Home, sources: Any, night: date, arrivals: Arrivals, say: Say) -> LandingReport:
@@ -127,10 +136,7 @@ def land(con: duckdb.DuckDBPyConnection, home: Home, sources: Any, night: date, 
         if monotonic() - said > 1:
             said = monotonic()
             say(f"land {number} of {len(new)}: {found.files[0].name}")
-        try:
-            _land_one(con, home, found, arrivals.known[found.delivery_id], report)
-        except Refused as refused:
-            problems.append(_problem("refused", str(refused), found.files[0], found.delivery_id, found.format.name))
+        _land(con, home, found, arrivals, report, problems)
     for kind in ("gateway", "gpu"):
         pending = con.execute(
             "select distinct source from source_files where kind = ? and state = 'landed' and inserted is null order by 1", [kind]
@@ -158,25 +164,71 @@ def _arrive(
     """The deliveries to read now, in order of their paths and known to the books; others only leave their rows."""
     entries = {(kind, entry.name): entry for kind, key in KINDS.items() for entry in getattr(sources, key, None) or []}
     known = con.execute(
-        "select path, bytes, modified_ns, reader, delivery_id, state, file_sha256 from source_files"
+        "select path, bytes, modified_ns, reader, delivery_id, state, file_sha256, kind, source, content_sha256 from source_files"
         " where state in ('landed', 'page', 'same_content')"
     ).fetchall()
     unchanged = {row[:4] for row in known}
     landed = {row[4]: (row[3], row[0]) for row in known if row[5] == "landed"}  # delivery -> reader, path
     hashes = {(row[0], row[4]): row[6] for row in known}  # path, delivery -> sha256
+    batches = _batches(row for row in known if row[5] == "landed")
+    batch_of = {(kind, source, sha256): delivery for delivery, (kind, source, members) in batches.items() for sha256 in members}
+    again: dict[str, list[Found]] = {}  # files of a landed batch
     new: dict[str, Found] = {}
+    seen: list[tuple[Found, str, str]] = []
     for found in _find(home, entries, unchanged, problems):
         delivery = found.delivery_id
         if changed := _changed_since(found, hashes):
             problems.append(_problem("waiting", f"{changed} changed after its manifest was written; waiting for the next one", found.files[0]))
             continue
-        if delivery in new or landed.get(delivery, ("", ""))[0] == found.reader:
-            first = new[delivery].files[0].name if delivery in new else landed[delivery][1]
-            _seen_again(con, found, first)
+        if batch := batch_of.get((found.kind, found.source, found.contents[0].sha256)):
+            again.setdefault(batch, []).append(found)
+        elif delivery in new or landed.get(delivery, ("", ""))[0] == found.reader:
+            seen.append((found, delivery, new[delivery].files[0].name if delivery in new else landed[delivery][1]))
         else:
             new[delivery] = found
+    new = _together(new, landed)
+    for delivery, founds in again.items():
+        reader, first = landed[delivery]
+        here = {found.contents[0].sha256: found for found in founds}
+        if reader != founds[0].reader and here.keys() == batches[delivery][2].keys():
+            here |= {found.contents[0].sha256: found for found in founds if found.files[0].name in batches[delivery][2].values()}
+            new[delivery] = _merged(list(here.values()))
+            founds = [found for found in founds if here[found.contents[0].sha256] is not found]
+        # a batch of which a file is gone stays as it was read
+        seen += [(found, delivery, batches[delivery][2][found.contents[0].sha256]) for found in founds]
+    _seen_again(con, seen)
     arrivals.record((d, found.kind, found.source, found.files[0].name) for d, found in new.items())
     return list(new.values())
+
+
+def _batches(landed: Iterable[tuple[Any, ...]]) -> dict[str, tuple[str, str, dict[str, str]]]:
+    """Of deliveries of many small files: kind, source, and the path of each content."""
+    found: dict[str, tuple[str, str, dict[str, str]]] = {}
+    for path, *_, delivery, _, _, kind, source, sha256 in landed:
+        found.setdefault(delivery, (kind, source, {}))[2][sha256] = path
+    return {delivery: batch for delivery, batch in found.items() if len(batch[2]) > 1}
+
+
+def _together(new: dict[str, Found], landed: dict[str, tuple[str, str]]) -> dict[str, Found]:
+    """The deliveries, with many small files of a source as one. What landed alone before is read alone again."""
+    small: dict[tuple[str, str], list[str]] = {}
+    for delivery, found in new.items():
+        fits = found.format.small_files and len(found.files) == 1 and found.files[0].bytes <= small_files.SMALL
+        if fits and delivery not in landed and (_holds(found.format.line_records, found) or _holds(found.format.in_lines, found)):
+            small.setdefault((found.kind, found.source), []).append(delivery)
+    for deliveries in small.values():
+        if len(deliveries) >= small_files.MANY:
+            founds = [new.pop(delivery) for delivery in deliveries]
+            for part in small_files.chunks([found.files[0] for found in founds]):
+                merged = _merged(founds[part])
+                new[merged.delivery_id] = merged
+    return new
+
+
+def _merged(founds: list[Found]) -> Found:
+    files = tuple(file for found in founds for file in found.files)
+    contents = tuple(content for found in founds for content in found.contents)
+    return replace(founds[0], files=files, contents=contents, many=len(files) > 1)
 
 
 def _find(
@@ -336,6 +388,25 @@ def _code(format_: Format) -> str:
 # --- one delivery ------------------------------------------------------------------------------------------------
 
 
+def _land(
+    con: duckdb.DuckDBPyConnection, home: Home, found: Found, arrivals: Arrivals, report: LandingReport, problems: list[dict[str, Any]]
+) -> None:
+    """Land a delivery, or say why not. Of many small files the half that can be read lands, and so on to the file at fault."""
+    try:
+        _land_one(con, home, found, arrivals.known[found.delivery_id], report)
+    except Refused as refused:
+        landed = con.execute("select count(*) from source_files where delivery_id = ? and state = 'landed'", [found.delivery_id])
+        if not found.many or landed.fetchall() != [(0,)]:  # what was read before stays as it was
+            problems.append(_problem("refused", str(refused), found.files[0], found.delivery_id, found.format.name))
+            return
+        middle = len(found.files) // 2
+        for part in (slice(middle), slice(middle, None)):
+            files, contents = found.files[part], found.contents[part]
+            half = replace(found, files=files, contents=contents, many=len(files) > 1)
+            arrivals.record([(half.delivery_id, half.kind, half.source, files[0].name)])
+            _land(con, home, half, arrivals, report, problems)
+
+
 def _land_one(con: duckdb.DuckDBPyConnection, home: Home, found: Found, arrived: tuple[int, date], report: LandingReport) -> None:
     """Read one delivery; its Parquet file is on disk before its rows say that it counts."""
     kind, source, delivery_id = found.kind, found.source, found.delivery_id
@@ -345,48 +416,61 @@ def _land_one(con: duckdb.DuckDBPyConnection, home: Home, found: Found, arrived:
     counts = _counts(con, found, line_records)
     quarantined = _quarantined(con, found, line_records or _holds(found.format.in_lines, found))
     lake_file = f"landed/{kind}/{delivery_id[:16]}-{found.reader}.parquet"
-    write_parquet(con, _lake_select(kind), home.lake / lake_file, {"source": source, "delivery_id": delivery_id, "source_file": first.name})
+    params = {"source": source, "delivery_id": delivery_id, **({} if found.many else {"source_file": first.name})}
+    write_parquet(con, _lake_select(kind, found.many), home.lake / lake_file, params)
     with transaction(con):
         _forget(con, kind, source, delivery_id)
         days = _days(con, kind, source, delivery_id, arrived[1])
-        row = {
-            **_file_row(first, found, found.contents[0], "landed"),
-            **counts,
-            "first_day": days[0],
-            "last_day": days[1],
-            "seq": arrived[0],
-            "night": arrived[1],
-            "lake_file": lake_file,
-            "inserted": None if kind in ("gateway", "gpu") and counts["good"] else counts["good"],
-            "duplicate": 0,
-            "superseded": 0,
-            "conflict": 0,
-            "discarded_cost": _discarded(con) if kind == "billing" else None,
-        }
+        rows = [
+            {
+                **_file_row(file, found, content, "landed"),
+                "first_day": days[0],
+                "last_day": days[1],
+                "seq": arrived[0],
+                "night": arrived[1],
+                "lake_file": lake_file,
+                "inserted": None if kind in ("gateway", "gpu") and count["good"] else count["good"],
+                "duplicate": 0,
+                "superseded": 0,
+                "conflict": 0,
+                "discarded_cost": _discarded(con) if kind == "billing" else None,
+                **count,
+            }
+            for file, content, count in zip(found.files, found.contents, counts, strict=False)
+        ]
         pages = [
             {**_file_row(file, found, content, "page"), "reason": f"continues {first.name}"}
-            for file, content in zip(found.files[1:], found.contents[1:], strict=True)
+            for file, content in zip(found.files[len(rows) :], found.contents[len(rows) :], strict=True)
         ]
-        _insert(con, "source_files", [row, *pages])
+        _insert(con, "source_files", rows)
+        _insert(con, "source_files", pages)
         _insert(con, "quarantine", quarantined)
     con.execute("drop table if exists temp.parsed; drop table if exists temp.coverage")
     report.new += 1
-    report.lines += counts["lines"]
-    report.good += counts["good"]
-    report.rejected += counts["rejected"]
+    report.lines += sum(count["lines"] for count in counts)
+    report.good += sum(count["good"] for count in counts)
+    report.rejected += sum(count["rejected"] for count in counts)
 
 
 def _read(con: duckdb.DuckDBPyConnection, home: Home, found: Found) -> None:
     """Temp table `parsed` (and `coverage`); whatever the engine says becomes one line without any of the content."""
     paths = tuple(file.path for file in found.files[: found.data])
     manifests = tuple(file.path for file in found.files[found.data :])
-    copies = home.scratch / "without-bom"
-    if found.kind == "gateway" and found.contents[0].bom:
+    copies = home.scratch / "copies"
+    lines, blank = found.lines, found.blank
+    runs = None
+    if found.many:
+        paths = (copies / "lines.jsonl",)
+        runs = small_files.join(found.files, found.contents, paths[0])
+        lines, blank = runs.rows, 0
+    elif found.kind == "gateway" and found.contents[0].bom:
         paths = (without_bom(paths[0], copies),)
     con.execute("drop table if exists temp.parsed; drop table if exists temp.coverage")
-    delivery = Delivery(found.delivery_id, found.kind, found.source, paths, found.lines, found.blank, manifests)
+    delivery = Delivery(found.delivery_id, found.kind, found.source, paths, lines, blank, manifests)
     try:
         found.format.read(con, delivery, found.entry)
+        if runs:
+            small_files.say_where(con, runs)
     except (duckdb.OutOfMemoryException, duckdb.FatalException, duckdb.InterruptException):
         raise
     except (duckdb.Error, UnicodeDecodeError, RecursionError) as error:
@@ -398,16 +482,30 @@ def _read(con: duckdb.DuckDBPyConnection, home: Home, found: Found) -> None:
                 path.unlink()
 
 
-def _counts(con: duckdb.DuckDBPyConnection, found: Found, line_records: bool) -> dict[str, int]:
-    """lines = blank + good + rejected: proven against the bytes where a record is a line, else lines are records."""
-    good, rejected = con.execute("select count(*) filter (reject is null), count(*) filter (reject is not null) from parsed").fetchall()[0]
-    if not line_records:
-        return {"lines": good + rejected, "blank": 0, "good": good, "rejected": rejected}
-    lines, blank = found.lines, found.blank
-    if lines != blank + good + rejected:
-        what = f"{lines} lines, {blank} of them blank, but {good + rejected} records"
-        raise Refused(what, found.files[0].name, "deliver one record per line")
-    return {"lines": lines, "blank": blank, "good": good, "rejected": rejected}
+def _counts(con: duckdb.DuckDBPyConnection, found: Found, line_records: bool) -> list[dict[str, Any]]:
+    """lines = blank + good + rejected: proven against the bytes where a record is a line, else lines are records.
+
+    Of many small files each has its own counts and days; else the first file has those of the delivery.
+    """
+    kinds = "count(*) filter (reject is null), count(*) filter (reject is not null)"
+    if found.many:
+        days = "min(occurred_at) filter (reject is null)::date, max(occurred_at) filter (reject is null)::date"
+        rows = con.execute(f"select source_file, {kinds}, {days} from parsed group by all").fetchall()
+        counted = {path: (good, rejected, {"first_day": first, "last_day": last}) for path, good, rejected, first, last in rows}
+        bytes_of = [(file.name, content.lines, content.blank) for file, content in zip(found.files, found.contents, strict=True)]
+    else:
+        counted = {found.files[0].name: (*con.execute(f"select {kinds} from parsed").fetchall()[0], {})}
+        bytes_of = [(found.files[0].name, found.lines, found.blank)]
+    counts = []
+    for path, lines, blank in bytes_of:
+        good, rejected, days = counted.get(path, (0, 0, {"first_day": None, "last_day": None}))
+        if not line_records:
+            lines, blank = good + rejected, 0
+        if lines != blank + good + rejected:
+            what = f"{lines} lines, {blank} of them blank, but {good + rejected} records"
+            raise Refused(what, path, "deliver one record per line")
+        counts.append({"lines": lines, "blank": blank, "good": good, "rejected": rejected, **days})
+    return counts
 
 
 def _holds(rule: bool | FileRule, found: Found) -> bool:
@@ -416,22 +514,28 @@ def _holds(rule: bool | FileRule, found: Found) -> bool:
 
 def _quarantined(con: duckdb.DuckDBPyConnection, found: Found, by_line: bool) -> list[dict[str, Any]]:
     """Coordinates and reason of every rejected row, never its text."""
-    rejected = con.execute("select source_row, reject from parsed where reject is not null order by source_row").fetchall()
-    first, content = found.files[0], found.contents[0]
+    path = "source_file" if found.many else "$first"
+    rejected = con.execute(
+        f"select {path}, source_row, reject from parsed where reject is not null order by 1, 2", {} if found.many else {"first": found.files[0].name}
+    ).fetchall()
+    if not rejected:
+        return []
     (records,) = con.execute("select count(*) from parsed").fetchall()[0]
     header = 0 if by_line else 1
-    csv_lines = first.name.endswith((".csv", ".csv.gz")) and content.lines == records + header
-    lines = {}
-    if rejected and len(found.files) == 1 and (by_line or csv_lines):
-        lines = locate(first.path, {row + header for row, _ in rejected})
+    csv_lines = found.files[0].name.endswith((".csv", ".csv.gz")) and found.contents[0].lines == records + header
+    wanted: dict[str, set[int]] = {}
+    if (len(found.files) == 1 or found.many) and (by_line or csv_lines):
+        for name, row, _ in rejected:
+            wanted.setdefault(name, set()).add(row + header)
+    lines = {file.name: locate(file.path, wanted[file.name]) for file in found.files if file.name in wanted}
     rows = []
-    for row, reason in rejected:
-        line = lines.get(row + header)
+    for name, row, reason in rejected:
+        line = lines.get(name, {}).get(row + header)
         rows.append(
             {
                 "kind": found.kind,
                 "source": found.source,
-                "path": first.name,
+                "path": name,
                 "delivery_id": found.delivery_id,
                 "source_row": row,
                 "byte_offset": line and line.offset,
@@ -443,7 +547,7 @@ def _quarantined(con: duckdb.DuckDBPyConnection, found: Found, by_line: bool) ->
     return rows
 
 
-def _lake_select(kind: str) -> str:
+def _lake_select(kind: str, many: bool) -> str:
     columns = list(SHAPES[kind])
     extra = ""
     if kind == "gateway":
@@ -451,7 +555,7 @@ def _lake_select(kind: str) -> str:
     names = ", ".join(columns)
     return (
         f"select {names}, $source::varchar as source, $delivery_id::varchar as delivery_id, source_row,"
-        f" $source_file::varchar as source_file{extra} from parsed where reject is null"
+        f" {'source_file' if many else '$source_file::varchar as source_file'}{extra} from parsed where reject is null"
     )
 
 
@@ -500,24 +604,32 @@ def _file_row(file: File, found: Found, content: Content, state: str) -> dict[st
         "format": found.format.name,
         "state": state,
         "file_sha256": content.file_sha256,
+        "content_sha256": content.sha256,
         "bytes": file.bytes,
         "modified_ns": file.modified_ns,
         "reader": found.reader,
     }
 
 
-def _seen_again(con: duckdb.DuckDBPyConnection, found: Found, first: str) -> None:
-    """Content that is landed already: the same file with a new time, or a copy of it."""
+def _seen_again(con: duckdb.DuckDBPyConnection, seen: list[tuple[Found, str, str]]) -> None:
+    """Content that is landed already (delivery, path): the same file with a new time, or a copy of it."""
+    rows = [
+        {**_file_row(file, found, content, "same_content"), "delivery_id": delivery, "reason": f"the same content as {first}"}
+        for found, delivery, first in seen
+        for file, content in zip(found.files, found.contents, strict=True)
+    ]
+    if not rows:
+        return
+    here = "s.path = n.path and s.delivery_id = n.delivery_id and s.state in ('landed', 'page', 'same_content')"
     with transaction(con):
-        for file, content in zip(found.files, found.contents, strict=True):
-            own = con.execute(
-                "update source_files set bytes = ?, modified_ns = ?, file_sha256 = ?, reader = ? where path = ? and delivery_id = ?"
-                " and state in ('landed', 'page', 'same_content')",
-                [file.bytes, file.modified_ns, content.file_sha256, found.reader, file.name, found.delivery_id],
-            ).fetchall()[0][0]
-            if not own:
-                row = {**_file_row(file, found, content, "same_content"), "reason": f"the same content as {first}"}
-                _insert(con, "source_files", [row])
+        con.execute("create or replace temp table seen_now as from source_files limit 0")
+        _insert(con, "seen_now", rows)
+        con.execute(
+            "update source_files s set bytes = n.bytes, modified_ns = n.modified_ns, file_sha256 = n.file_sha256, reader = n.reader"
+            f" from seen_now n where {here}"
+        )
+        con.execute(f"insert into source_files from seen_now n where not exists (select 1 from source_files s where {here})")
+        con.execute("drop table seen_now")
 
 
 def _forget(con: duckdb.DuckDBPyConnection, kind: str, source: str, delivery_id: str) -> None:
@@ -557,10 +669,10 @@ def _remember(con: duckdb.DuckDBPyConnection, problems: list[dict[str, Any]]) ->
 
 
 def _insert(con: duckdb.DuckDBPyConnection, table: str, rows: list[dict[str, Any]]) -> None:
-    for columns in sorted({tuple(row) for row in rows}):
-        values = [[row[column] for column in columns] for row in rows if tuple(row) == columns]
-        marks = ", ".join("?" for _ in columns)
-        con.executemany(f"insert into {table}({', '.join(columns)}) values ({marks})", values)
+    """Rows of the same columns, at once: a statement per row would take minutes for a night of small files."""
+    if rows:
+        lists = {f"c{n}": [row[column] for row in rows] for n, column in enumerate(rows[0])}
+        con.execute(f"insert into {table}({', '.join(rows[0])}) select {', '.join(f'unnest(${name})' for name in lists)}", lists)
 
 
 def _remove_orphans(con: duckdb.DuckDBPyConnection, home: Home) -> None:

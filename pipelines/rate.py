@@ -52,7 +52,8 @@ def _changed_days(run: Run, scope: Scope) -> list[Day]:
             group by all
         ),
         lost as (
-            select usage_date, string_agg(delivery_id || source_row || event_id, '|' order by delivery_id, source_row, event_id) as losers
+            select usage_date, string_agg(concat_ws('|', delivery_id, source_file, source_row, event_id), '|'
+                order by delivery_id, source_file, source_row, event_id) as losers
             from event_losers
             where usage_date >= $first and usage_date < $last
             group by all

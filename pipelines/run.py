@@ -156,14 +156,14 @@ def inputs_fingerprint(con: duckdb.DuckDBPyConnection, period: Period) -> str:
     days = {"first": period.start, "last": period.end, "label": period.label}
     rows = con.execute(
         """
-        select f.lake_file from source_files f
+        select distinct f.lake_file from source_files f
         where f.state = 'landed' and (
             f.delivery_id in (select delivery_id from delivery_days where usage_date >= $first and usage_date < $last)
             or f.delivery_id in (
                 select delivery_id from bill_coverage
                 where (usage_date >= $first and usage_date < $last) or (usage_date is null and billing_period = $label)))
         union all
-        select concat_ws('|', delivery_id, source_row, event_id, outcome) from event_losers
+        select concat_ws('|', delivery_id, source_file, source_row, event_id, outcome) from event_losers
         where usage_date >= $first and usage_date < $last
         order by 1
         """,

@@ -231,6 +231,7 @@ class Format:
     `document` says that a file is one JSON document, perhaps all of it on one line.
     `pages` says that files of one folder may continue each other (`has_more`) and arrive as one delivery.
     `manifests` says that files may arrive with a manifest that lists them, as one delivery.
+    `small_files` says that many small files of JSON lines may be read as one, because every record has an id of its own.
     `pair` names two datasets of the same money: a file or set with one of the words in its path waits for its like with
     the other word, and both arrive as one delivery.
     `needs_account` says that the files name no account: sources.yaml does.
@@ -247,6 +248,7 @@ class Format:
     pair: tuple[str, str] | None = None
     document: bool = False
     needs_account: bool = False
+    small_files: bool = False
 
 
 def month(day: date) -> str:

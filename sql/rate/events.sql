@@ -11,7 +11,8 @@ kept as not materialized (
         case when s.api_key_id is not null then l.environment end as said_environment,
         case when s.api_key_id is not null then l.customer_id end as said_customer
     from landed_events l
-    anti join event_losers x on x.delivery_id = l.delivery_id and x.source_row = l.source_row and x.event_id = l.event_id
+    anti join event_losers x on x.delivery_id = l.delivery_id and x.source_file = l.source_file and x.source_row = l.source_row
+        and x.event_id = l.event_id
     left join shared_keys s on s.api_key_id = l.api_key_id
     left join policy_projects p on p.project_id = l.project
 ),

@@ -77,7 +77,10 @@ class Log:
 
     def format(self) -> Format:
         several = len(self.calls) > 1
-        return Format(self.name, "gateway", JSON_SUFFIXES, self.read, line_records=not several and in_lines, in_lines=in_lines)
+        return Format(
+            self.name, "gateway", JSON_SUFFIXES, self.read, line_records=not several and in_lines, in_lines=in_lines,
+            small_files=not self.made_ids,
+        )  # fmt: skip
 
     def read(self, con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> None:
         """`parsed`: one row per call of each non-blank line, at least one per line."""

@@ -192,4 +192,4 @@ from named
 for _name in ("project", "application", "environment", "user_tier", "triggered_by"):
     SELECT = SELECT.replace(f"{{tag:{_name}}}", tag(_name))
 
-FORMAT = Format("litellm", "gateway", JSON_SUFFIXES, read, line_records=in_lines)
+FORMAT = Format("litellm", "gateway", JSON_SUFFIXES, read, line_records=in_lines, small_files=True)

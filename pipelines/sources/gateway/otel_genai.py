@@ -207,4 +207,4 @@ left join enclosing e on e.trace = c.trace and e.span = c.span and e.does = c.do
 where e.span is null and (c.does is not null or c.bad_record or c.odd)
 """
 
-FORMAT = Format("otel_genai", "gateway", JSON_SUFFIXES, read, in_lines=in_lines)
+FORMAT = Format("otel_genai", "gateway", JSON_SUFFIXES, read, in_lines=in_lines, small_files=True)

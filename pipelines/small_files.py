@@ -1,0 +1,90 @@
+"""Many small files as one: a folder with an object per request is a night's batch, not a hundred thousand deliveries.
+
+The files of a batch follow each other in one scratch file of lines, each without its blank lines and byte order mark, and
+a reader sees that. Afterwards every row says again in which file and on which line it stands.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import duckdb
+
+from pipelines.content import BOM, Content
+from pipelines.errors import Refused
+from pipelines.sets import File
+
+MANY = 50  # new small files of a source, from which on they are one delivery
+SMALL = 256 << 10  # bytes as landed
+TOGETHER = 1 << 30  # bytes as landed of one batch
+
+
+@dataclass
+class Runs:
+    """Where the lines of a scratch file come from: from row `row` on, line `line` and the following ones of `path`."""
+
+    row: list[int] = field(default_factory=list)
+    path: list[str] = field(default_factory=list)
+    line: list[int] = field(default_factory=list)
+    rows: int = 0
+
+    def add(self, path: str, line: int, count: int) -> None:
+        self.row.append(self.rows + 1)
+        self.path.append(path)
+        self.line.append(line)
+        self.rows += count
+
+
+def chunks(files: Sequence[File]) -> Iterable[slice]:
+    """Slices of the files that are one batch each."""
+    start = size = 0
+    for n, file in enumerate(files):
+        if size + file.bytes > TOGETHER and n > start:
+            yield slice(start, n)
+            start, size = n, 0
+        size += file.bytes
+    yield slice(start, len(files))
+
+
+def join(files: Sequence[File], contents: Sequence[Content], target: Path) -> Runs:
+    """Write the lines of the files, as they were when `contents` was taken, into `target`."""
+    runs = Runs()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with open(target, "wb") as out:
+        for file, content in zip(files, contents, strict=True):
+            data = _read(file.path)
+            if hashlib.sha256(data).digest().hex() != content.sha256:
+                raise Refused("the file changed while it was read", file.name, "write under a hidden name, then rename it")
+            data = data.removeprefix(BOM)
+            if not content.blank:
+                runs.add(file.name, 1, content.lines)
+                out.write(data if data.endswith(b"\n") else data + b"\n")
+                continue
+            for number, line in enumerate(data.split(b"\n"), 1):
+                if line and not line.isspace():
+                    runs.add(file.name, number, 1)
+                    out.write(line + b"\n")
+    return runs
+
+
+def say_where(con: duckdb.DuckDBPyConnection, runs: Runs) -> None:
+    """`parsed` with `source_file`, and with `source_row` as the physical line of that file."""
+    con.execute(
+        "create or replace temp table runs as select unnest($row)::bigint as first_row, unnest($path)::varchar as source_file,"
+        " unnest($line)::bigint as line",
+        {"row": runs.row, "path": runs.path, "line": runs.line},
+    )
+    con.execute(
+        "create or replace temp table parsed as select p.* replace (p.source_row - r.first_row + r.line as source_row), r.source_file"
+        " from parsed p asof join runs r on p.source_row >= r.first_row"
+    )
+    con.execute("drop table runs")
+
+
+def _read(path: Path) -> bytes:
+    data = path.read_bytes()
+    return gzip.decompress(data) if path.name.endswith(".gz") else data
