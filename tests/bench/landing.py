@@ -32,6 +32,7 @@ print(con.execute(f"copy (select * from read_json('{sys.argv[1]}', columns = {co
 
 LAND = """
 import sys
+from datetime import date
 from pathlib import Path
 from pipelines import landing
 from pipelines.books import Arrivals, Books
@@ -43,7 +44,8 @@ if len(sys.argv) > 2:
 home, night = Home(Path(sys.argv[1])), date(2026, 10, 4)
 with open_warehouse(home) as con:
     sources = Sources(version=1, gateways=[{'name': 's', 'format': 'litellm'}])
-    print(landing.land(con, home, sources, night, Arrivals(Books(home), con, night), lambda text: None))
+    report = landing.land(con, home, sources, night, Arrivals(Books(home), con, night), lambda text: None)
+    print(report.new, 'deliveries', report.good, 'rows')
 """
 
 
