@@ -57,10 +57,11 @@ def status(home: Home) -> dict[str, Any]:
                 con,
                 """
                 select kind, source, count(*) filter (state = 'landed') as files, max(last_day) as last_day,
-                    sum(good)::bigint as rows, sum(rejected)::bigint as rejected, count(*) filter (state in ('refused', 'waiting')) as refused
+                    sum(good)::bigint as rows, sum(rejected)::bigint as rejected, count(*) filter (state in ('refused', 'waiting', 'held')) as refused
                 from source_files group by all order by 1, 2
                 """,
             ),
+            "held": _rows(con, "select kind, source, path, reason from source_files where state = 'held' order by path"),
             "exceptions": _rows(con, "select period, kind, what, amount::varchar as amount, events::bigint as events from exceptions order by all"),
             "dollars": {
                 kind: _rows(con, "select period, coalesce(sum(amount), 0)::varchar as amount from exceptions where kind = ? group by all order by 1", [kind])
@@ -80,6 +81,8 @@ def status_text(found: dict[str, Any]) -> str:
         console.print(f"Published as of {found['through']}\n")
         console.print(_table(Table(title="Periods", title_justify="left"), found["periods"], {"total": "right"}))
         console.print(_table(Table(title="Sources", title_justify="left"), found["sources"], dict.fromkeys(("files", "rows", "rejected", "refused"), "right")))
+        for row in found["held"]:
+            console.print(f"held {row['path']}: {row['reason']}\n", markup=False, highlight=False)
         exceptions = [{**row, "amount": _money(row["amount"])} for row in found["exceptions"]]
         console.print(_table(Table(title="Exceptions", title_justify="left"), exceptions, {"amount": "right", "events": "right"}))
     return capture.get()

@@ -7,7 +7,7 @@ rows in the bookkeeping say that it counts. A kill in between leaves at most a l
 run removes. What is refused is said every night until the file changes or goes; it stops nothing else.
 
 States of source_files: landed (each file of many small ones, with its own counts); page (a further file of a landed set); same_content (landed already, from another path);
-waiting (a set that is not whole yet); superseded (a set that a newer one overtook before it landed); refused.
+waiting (a set that is not whole yet); held (a bill that falls short of the one it replaces); superseded (a set that a newer one overtook before it landed); refused.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any
 
 import duckdb
 
-from pipelines import duplicates, sets, small_files
+from pipelines import duplicates, sets, shrinking, small_files
 from pipelines.books import Arrivals
 from pipelines.content import MAX_DOCUMENT, MAX_LINE, Content, inspect, locate, open_content, without_bom
 from pipelines.errors import Refused
@@ -38,7 +38,7 @@ from pipelines.warehouse import sync, transaction, write_parquet
 TEMPORARY = (".tmp", ".part", ".partial", ".crdownload", "~")
 # What sources.yaml says of a source after reading: a change of it does not mean that files are read again.
 NOT_READ = {"accounts", "serving", "activities", "scope", "legal_entity", "final_after_days", "serving_namespaces", "record",
-            "provider", "vector_index_id"}  # fmt: skip
+            "provider", "vector_index_id", "accept", "shrink_limit"}  # fmt: skip
 
 Say = Callable[[str], None]
 
@@ -49,6 +49,7 @@ class LandingReport:
 
     refused: list[Refused] = field(default_factory=list)
     waiting: list[str] = field(default_factory=list)
+    held: list[str] = field(default_factory=list)
     new: int = 0  # deliveries landed now
     lines: int = 0
     good: int = 0
@@ -149,9 +150,10 @@ def land(con: duckdb.DuckDBPyConnection, home: Home, sources: Any, night: date, 
     for problem in sorted(problems, key=lambda row: row["path"]):
         if problem["state"] == "refused":
             report.refused.append(Refused(problem["reason"]))
-        elif problem["state"] == "waiting":
-            report.waiting.append(f"{problem['path']}: {problem['reason']}")
-            say(f"waiting {problem['path']}: {problem['reason']}")
+        elif problem["state"] in ("waiting", "held"):
+            line = f"{problem['path']}: {problem['reason']}"
+            (report.waiting if problem["state"] == "waiting" else report.held).append(line)
+            say(f"{problem['state']} {line}")
     return report
 
 
@@ -198,7 +200,7 @@ def _arrive(
         seen += [(found, delivery, batches[delivery][2][found.contents[0].sha256]) for found in founds]
     _seen_again(con, seen)
     arrivals.record((d, found.kind, found.source, found.files[0].name) for d, found in new.items())
-    return list(new.values())
+    return sorted(new.values(), key=lambda found: arrivals.known[found.delivery_id][0])
 
 
 def _batches(landed: Iterable[tuple[Any, ...]]) -> dict[str, tuple[str, str, dict[str, str]]]:
@@ -394,9 +396,11 @@ def _land(
     """Land a delivery, or say why not. Of many small files the half that can be read lands, and so on to the file at fault."""
     try:
         _land_one(con, home, found, arrivals.known[found.delivery_id], report)
+    except shrinking.Held as held:
+        sha256 = found.contents[0].file_sha256
+        problems.append(_problem("held", str(held), found.files[0], found.delivery_id, found.format.name, sha256))
     except Refused as refused:
-        landed = con.execute("select count(*) from source_files where delivery_id = ? and state = 'landed'", [found.delivery_id])
-        if not found.many or landed.fetchall() != [(0,)]:  # what was read before stays as it was
+        if not found.many or _is_landed(con, found):  # what was read before stays as it was
             problems.append(_problem("refused", str(refused), found.files[0], found.delivery_id, found.format.name))
             return
         middle = len(found.files) // 2
@@ -407,11 +411,19 @@ def _land(
             _land(con, home, half, arrivals, report, problems)
 
 
+def _is_landed(con: duckdb.DuckDBPyConnection, found: Found) -> bool:
+    sql = "select count(*) > 0 from source_files where delivery_id = ? and state = 'landed'"
+    return bool(con.execute(sql, [found.delivery_id]).fetchall()[0][0])
+
+
 def _land_one(con: duckdb.DuckDBPyConnection, home: Home, found: Found, arrived: tuple[int, date], report: LandingReport) -> None:
     """Read one delivery; its Parquet file is on disk before its rows say that it counts."""
     kind, source, delivery_id = found.kind, found.source, found.delivery_id
     first = found.files[0]
     _read(con, home, found)
+    if kind == "billing" and not _is_landed(con, found):
+        names = {file.name for file in found.files} | {content.file_sha256 for content in found.contents}
+        shrinking.hold_back(con, home, found.entry, *arrived, names)
     line_records = _holds(found.format.line_records, found)
     counts = _counts(con, found, line_records)
     quarantined = _quarantined(con, found, line_records or _holds(found.format.in_lines, found))
@@ -645,7 +657,9 @@ def _forget(con: duckdb.DuckDBPyConnection, kind: str, source: str, delivery_id:
     con.execute("update source_files set inserted = null where kind = ? and source = ? and state = 'landed'", [kind, source])
 
 
-def _problem(state: str, reason: str, file: File, delivery_id: str | None = None, format_: str | None = None) -> dict[str, Any]:
+def _problem(
+    state: str, reason: str, file: File, delivery_id: str | None = None, format_: str | None = None, sha256: str | None = None
+) -> dict[str, Any]:
     return {
         "kind": file.kind,
         "source": file.source,
@@ -654,17 +668,18 @@ def _problem(state: str, reason: str, file: File, delivery_id: str | None = None
         "format": format_,
         "state": state,
         "reason": " ".join(reason.split()),
+        "file_sha256": sha256,
         "bytes": file.bytes,
         "modified_ns": file.modified_ns,
     }
 
 
 def _remember(con: duckdb.DuckDBPyConnection, problems: list[dict[str, Any]]) -> None:
-    """The rows of what is refused, waiting or superseded now, in place of last night's."""
-    old = con.execute("select count(*) from source_files where state in ('refused', 'waiting', 'superseded')").fetchall()[0][0]
+    """The rows of what is refused, waiting, held or superseded now, in place of last night's."""
+    old = con.execute("select count(*) from source_files where state in ('refused', 'waiting', 'held', 'superseded')").fetchall()[0][0]
     if old or problems:
         with transaction(con):
-            con.execute("delete from source_files where state in ('refused', 'waiting', 'superseded')")
+            con.execute("delete from source_files where state in ('refused', 'waiting', 'held', 'superseded')")
             _insert(con, "source_files", problems)
 
 

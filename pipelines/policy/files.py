@@ -293,6 +293,8 @@ class Billing(Source):
     legal_entity: Id
     final_after_days: int = Field(5, ge=0, le=90)
     record: Dated = Dated()
+    shrink_limit: Percent = Decimal(50)
+    accept: list[Name] = []
     scope: Scope | None = None
     vector_index_id: Literal["resource_id", "sub_account_id"] | None = None
     activities: list[ActivityRule] = []
