@@ -136,8 +136,7 @@ def positions(delivery: Delivery, path: Path, names: Sequence[str], required: It
     found = {name.lower(): n for n, name in enumerate(names)}
     missing = [name for name in required if name.lower() not in found]
     if missing:
-        what = f"column {missing[0]} is missing" + (f" (and {', '.join(missing[1:])})" if missing[1:] else "")
-        raise Refused(what, where(delivery, path), "deliver the file with its full header")
+        raise Refused(are_missing(missing), where(delivery, path), "deliver the file with its full header")
     if len(found) < len(names):
         raise Refused("a column name appears twice", where(delivery, path), "deliver the file with unique column names")
     return found
@@ -146,6 +145,15 @@ def positions(delivery: Delivery, path: Path, names: Sequence[str], required: It
 def quoted(name: str) -> str:
     """The name as an identifier of SQL."""
     return '"' + name.replace('"', '""') + '"'
+
+
+SHOWN = 12  # names of missing columns in a refusal
+
+
+def are_missing(names: Sequence[str]) -> str:
+    """What a refusal says of a header that drifted: every column that is not there."""
+    more = [*names[1:SHOWN], *([f"{len(names) - SHOWN} more"] if len(names) > SHOWN else [])]
+    return f"column {names[0]} is missing" + (f" (and {', '.join(more)})" if more else "")
 
 
 def load_csv(

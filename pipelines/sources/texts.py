@@ -11,7 +11,7 @@ import duckdb
 from pipelines.errors import Refused
 from pipelines.sources import Delivery
 from pipelines.sources.gateway.lines import BAD_RECORD, JSON_SUFFIXES, json_records
-from pipelines.sources.reading import csv_header, load_csv, quoted, where
+from pipelines.sources.reading import are_missing, csv_header, load_csv, quoted, where
 
 SUFFIXES = {"csv": (".csv", ".csv.gz"), "jsonl": JSON_SUFFIXES, "parquet": (".parquet",)}
 ALL_SUFFIXES = tuple(suffix for group in SUFFIXES.values() for suffix in group)
@@ -37,9 +37,9 @@ def _kind_of(path: Path) -> str:
 def _found(delivery: Delivery, names: Names, there: Collection[str], optional: Collection[str]) -> dict[str, str | None]:
     """Which of its names each column has in this file."""
     found = {name: next((n for n in choices if n in there), None) for name, choices in names.items()}
-    missing = next((names[name][0] for name, column in found.items() if column is None and name not in optional), None)
+    missing = [names[name][0] for name, column in found.items() if column is None and name not in optional]
     if missing:
-        raise Refused(f"column {missing} is missing", where(delivery, delivery.paths[0]), "deliver the file with all its columns")
+        raise Refused(are_missing(missing), where(delivery, delivery.paths[0]), "deliver the file with all its columns")
     return found
 
 

@@ -14,7 +14,7 @@ import duckdb
 
 from pipelines.errors import Refused
 from pipelines.sources import Delivery
-from pipelines.sources.reading import csv_header, select_csv, where
+from pipelines.sources.reading import are_missing, csv_header, select_csv, where
 
 Columns = Mapping[str, tuple[str, ...]]  # our name -> the names a file may use for it, as `named` gives them; the first wins
 
@@ -103,10 +103,9 @@ def _positions(
     missing = [name for name in columns if name in required and found[name] is None]
     missing += [name for name in promised if named(name) not in places]
     if missing:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         like = [header[places[name][0]][:60] for name in difflib.get_close_matches(named(missing[0]), places, 3)]
         there = f" (there is {', '.join(like)})" if like else ""
-        what = f"column {missing[0]}{more} is missing{there}"
+        what = f"{are_missing(missing)}{there}"
         raise Refused(what, where(delivery, path), "deliver the file with its full header")
     if twice := [name for name, positions in found.items() if positions and len(positions) > 1]:
         raise Refused(f"column {twice[0]} appears twice", where(delivery, path), "deliver the file with unique column names")
