@@ -1,4 +1,4 @@
-"""One valid file of every registered format, as the sample writers and the tests of the readers write them."""
+"""One valid file of a format (every gateway, GPU and driver format, most bills), as the sample writers and the tests of the readers write them."""
 
 from __future__ import annotations
 

@@ -58,8 +58,6 @@ def leaks(folder: Path) -> list[str]:
                     sql = f'select count(*) from (select to_json(t)::varchar as row from "{table}" t) where contains(row, ?)'
                     hits += [True] * con.execute(sql, [sample.CANARY]).fetchall()[0][0]
         if path.suffix == ".xlsx":
-            import zipfile
-
             with zipfile.ZipFile(path) as book:
                 hits += [True for name in book.namelist() if SECRETS[0] in book.read(name)]
         if hits:
