@@ -190,7 +190,7 @@ def _arrive(
             new[delivery] = found
     new = _together(new, landed)
     for delivery, founds in again.items():
-        reader, first = landed[delivery]
+        reader, _ = landed[delivery]
         here = {found.contents[0].sha256: found for found in founds}
         if reader != founds[0].reader and here.keys() == batches[delivery][2].keys():
             here |= {found.contents[0].sha256: found for found in founds if found.files[0].name in batches[delivery][2].values()}
