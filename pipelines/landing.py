@@ -193,7 +193,8 @@ def _arrive(
         reader, _ = landed[delivery]
         here = {found.contents[0].sha256: found for found in founds}
         if reader != founds[0].reader and here.keys() == batches[delivery][2].keys():
-            here |= {found.contents[0].sha256: found for found in founds if found.files[0].name in batches[delivery][2].values()}
+            paths = batches[delivery][2]
+            here |= {found.contents[0].sha256: found for found in founds if paths[found.contents[0].sha256] == found.files[0].name}
             new[delivery] = _merged(list(here.values()))
             founds = [found for found in founds if here[found.contents[0].sha256] is not found]
         # a batch of which a file is gone stays as it was read
