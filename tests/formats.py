@@ -85,7 +85,7 @@ def _gateways() -> list[Sample]:
     return [
         *made,
         Sample("litellm_daily", "gateway", "a.jsonl", rollups, {}, True),
-        Sample("otel_genai", "gateway", "a.jsonl", spans, {"attributes": {"gateway_team": "team.id"}}, True),
+        Sample("otel_genai", "gateway", "a.jsonl", spans, {"fields": {"gateway_team": "team.id"}}, True),
         Sample("langfuse", "gateway", "a.jsonl", _lines(*map(traces.observation, events)), {}, True),
     ]
 
