@@ -61,7 +61,9 @@ def close_period(run: Run, label: str, actor: str) -> Entry:
         "version": 1,
         "through": run.through,
         "actor": actor,
-        "inputs": inputs_fingerprint(run.con, period),
+        "inputs": inputs_fingerprint(run.con, period, run.policy.reaches_back(period)),
+        "reaches_back": run.policy.reaches_back(period),
+        "terms": run.policy.terms_beyond(period),
         "policy_fingerprint": run.policy.fingerprint,
         "totals": [{"legal_entity": e, "currency": c, "amount": a} for e, c, a in totals],
     }
@@ -170,7 +172,7 @@ BOOKED: dict[str, dict[str, str]] = {
         "usage_date": "DATE", "charge_period_start": "TIMESTAMP", "charge_period_end": "TIMESTAMP",
         "billing_period": "VARCHAR", "period": "VARCHAR", "consumed_quantity": _MONEY, "consumed_unit": "VARCHAR",
         **_COSTS, "billing_currency": "VARCHAR", "estimate_status": "VARCHAR", "corrects_charge_id": "VARCHAR",
-        "original_period": "VARCHAR",
+        "original_period": "VARCHAR", "contract_id": "VARCHAR",
     },
     "ledger": {
         "ledger_id": "VARCHAR", "period": "VARCHAR", "version": "INTEGER", "usage_date": "DATE",

@@ -63,7 +63,7 @@ def _landed(run: Run, kind: str, view: str, scope: Scope) -> None:
     """The landed rows of one kind that may speak about the period, as a temp table; empty where there are none."""
     first, last = scope.period.start, scope.period.end
     if kind == "billing":  # a fee paid for a year, or a line that the vendor booked in another month
-        first, last = first - timedelta(days=370), last + timedelta(days=370)
+        first, last = min(first - timedelta(days=370), scope.policy.reaches_back(scope.period)), last + timedelta(days=370)
     files = all_files(run, kind) if kind in ("drivers", "fx") else landed_files(run.con, run.home, kind, first, last)
     landed_table(run.con, view, kind, files)
 

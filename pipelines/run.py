@@ -73,13 +73,21 @@ class Run:
         found: list[Scope] = []
         closed = self.books.closed()
         for period in self.periods:
-            inputs = inputs_fingerprint(self.con, period)
             versions = closed.get(period.label, [])
             if not versions:
-                found.append(self._open_scope(period, inputs))
+                found.append(self._open_scope(period))
             else:
-                found.append(self._frozen_scope(period, inputs, versions[-1]))
+                self._require_terms(period, versions[-1])
+                found.append(self._frozen_scope(period, versions[-1]))
         return found
+
+    def _require_terms(self, period: Period, closed: Entry) -> None:
+        """A term that a closed month booked a part of has to stay as it was, or its other parts would not add up with that one."""
+        booked, declared = set(closed.facts.get("terms", [])), set(self.policy.terms_beyond(period))
+        changed = sorted(booked ^ declared)
+        if changed:
+            what = f"{changed[0].split(' ')[0]} is not what {period.label} was closed with"
+            raise Refused(what, "contracts.yaml", f"a term that began before {period.end} stays as it was; declare a new one from then on")
 
     def stale(self) -> list[Scope]:
         """The scopes whose last result came from other inputs, policy, prices, code or day."""
@@ -89,9 +97,10 @@ class Run:
     def open_scope(self, label: str) -> Scope:
         """The period of this label under today's policy, whether it is closed or not."""
         period = next(period for period in self.periods if period.label == label)
-        return self._open_scope(period, inputs_fingerprint(self.con, period))
+        return self._open_scope(period)
 
-    def _open_scope(self, period: Period, inputs: str) -> Scope:
+    def _open_scope(self, period: Period) -> Scope:
+        inputs = inputs_fingerprint(self.con, period, self.policy.reaches_back(period))
         params = self._params(period, self.through)
         prices = self.home.list_prices
         parts = [inputs, self.policy.fingerprint, folder_fingerprint(prices), self.code, params["as_of"]]
@@ -99,8 +108,9 @@ class Run:
         scope.policy = self.policy
         return scope
 
-    def _frozen_scope(self, period: Period, inputs: str, closed: Entry) -> Scope:
+    def _frozen_scope(self, period: Period, closed: Entry) -> Scope:
         """A closed period is computed again only when something arrived for it: never for a new day or new code."""
+        inputs = inputs_fingerprint(self.con, period, date.fromisoformat(closed.facts.get("reaches_back", f"{period.start}")))
         params = self._params(period, date.fromisoformat(closed.facts["through"]))
         fingerprint = digest([inputs, closed.sha256])
         return Scope(period, closed.path("policy"), closed.path("list_prices"), fingerprint, inputs, True, params)
@@ -151,9 +161,10 @@ def prepare(con: duckdb.DuckDBPyConnection) -> None:
             con.execute("insert into made_by values (?)", [made_by])
 
 
-def inputs_fingerprint(con: duckdb.DuckDBPyConnection, period: Period) -> str:
-    """A digest of every delivery that says something about the period's days, and of which of their rows count."""
-    days = {"first": period.start, "last": period.end, "label": period.label}
+def inputs_fingerprint(con: duckdb.DuckDBPyConnection, period: Period, bills_from: date) -> str:
+    """A digest of every delivery that says something about the period's days, or of bills from an earlier day on whose
+    cost is spread into it, and of which of their rows count."""
+    days = {"first": period.start, "last": period.end, "label": period.label, "bills_from": bills_from}
     rows = con.execute(
         """
         select distinct f.lake_file from source_files f
@@ -161,7 +172,8 @@ def inputs_fingerprint(con: duckdb.DuckDBPyConnection, period: Period) -> str:
             f.delivery_id in (select delivery_id from delivery_days where usage_date >= $first and usage_date < $last)
             or f.delivery_id in (
                 select delivery_id from bill_coverage
-                where (usage_date >= $first and usage_date < $last) or (usage_date is null and billing_period = $label)))
+                where (usage_date >= $bills_from and usage_date < $last)
+                    or (usage_date is null and billing_period >= strftime($bills_from::date, '%Y-%m') and billing_period <= $label)))
         union all
         select concat_ws('|', delivery_id, source_file, source_row, event_id, outcome) from event_losers
         where usage_date >= $first and usage_date < $last

@@ -82,6 +82,15 @@ class Policy:
             start = end
         return found
 
+    def reaches_back(self, period: Period) -> date:
+        """The first day of bill lines whose cost is spread into the period: earlier than its start where a term began earlier."""
+        return min([period.start, *(t.since for t in self.contracts.terms if t.since < period.end and t.spread[1] > period.start)])
+
+    def terms_beyond(self, period: Period) -> list[str]:
+        """The terms that spread cost from before the period's end to after it, each with all it says."""
+        terms = (t for t in self.contracts.terms if t.since < period.end and t.spread[1] > period.end)
+        return sorted(f"{t.id} {t.model_dump_json(by_alias=True)}" for t in terms)
+
     def soft_close_day(self, period: Period) -> date:
         """The calendar's working day after the period's end; Saturdays, Sundays and holidays do not count."""
         calendar = self.company.calendar

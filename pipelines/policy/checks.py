@@ -208,16 +208,21 @@ class Checker:
         contracts, card = self.contracts, self.rate_card
         self.unique("contracts", "discounts", contracts.discounts, "discounts")
         self.unique("contracts", "private_prices", contracts.private_prices, "private prices")
-        groups: dict[tuple[str, ...], list[tuple[Loc, Dated]]] = defaultdict(list)
+        self.unique("contracts", "volume_tiers", contracts.volume_tiers, "volume tiers")
+        groups: dict[str, list[tuple[Loc, Dated]]] = defaultdict(list)
         for i, discount in enumerate(contracts.discounts):
-            groups["discounts of", discount.provider, discount.model or "all models"].append((("discounts", i), discount))
-        for i, price in enumerate(contracts.private_prices):
-            groups["prices of", price.provider, price.model, price.meter].append((("private_prices", i), price))
+            scope = (discount.provider, discount.service, discount.model, discount.meter)
+            said = " ".join(name for name in scope if name) or "everything"
+            groups[f"discounts of {said}"].append((("discounts", i), discount))
+        for key in ("private_prices", "volume_tiers"):
+            for i, price in enumerate(getattr(contracts, key)):
+                groups[f"prices of {price.provider} {price.model} {price.meter}"].append(((key, i), price))
+        self.check_contracts()
         for i, cards in enumerate(contracts.gpu_capacity):
             self.in_order("contracts", [(("gpu_capacity", i), cards)])
             self.known("contracts", ("gpu_capacity", i, "legal_entity"), cards.legal_entity, self.entities, "legal entity", "name one of company.yaml")  # fmt: skip
         for words, dated in groups.items():
-            self.apart("contracts", dated, " ".join(words))
+            self.apart("contracts", dated, words)
         self.unique("rate_card", "lines", card.lines, "rate-card lines")
         meters: dict[tuple[str, str], list[tuple[Loc, Dated]]] = defaultdict(list)
         for i, rate in enumerate(card.lines):
@@ -226,3 +231,15 @@ class Checker:
             meters[pool, rate.meter].append((("lines", i, "meter"), rate))
         for (pool, meter), dated in meters.items():
             self.apart("rate_card", dated, f"rates for {meter} of {pool}")
+
+    def check_contracts(self) -> None:
+        """Contracts that bills show: an id once in all of them, a provider that is billed, days on which they hold."""
+        billed = {bill.provider for bill in self.sources.billing}
+        seen: set[str] = set()
+        for key, listed in self.contracts.on_bills.items():
+            for i, contract in enumerate(listed):
+                if contract.id in seen:
+                    self.refuse("contracts", (key, i), f"two contracts are called {contract.id}", "give each its own name")
+                seen.add(contract.id)
+                self.known("contracts", (key, i, "provider"), contract.provider, billed, "provider", "name one of sources.yaml that sends a bill")
+                self.in_order("contracts", [((key, i), contract)])

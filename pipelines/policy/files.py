@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from calendar import monthrange
+from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -49,6 +51,8 @@ Currency = Annotated[str, AfterValidator(_currency)]
 Activity = Literal[ACTIVITIES]
 Meter = Literal["input_uncached", "cache_read", "cache_write_5m", "cache_write_1h", "output", "reasoning"]
 Price = Annotated[Exact, Field(ge=0, max_digits=18, decimal_places=12)]
+PerMillion = Annotated[Exact, Field(ge=0, max_digits=18, decimal_places=6)]
+Money = Annotated[Exact, Field(gt=0, max_digits=18, decimal_places=6)]
 Percent = Annotated[Exact, Field(ge=0, le=100, max_digits=9, decimal_places=6)]
 HourRange = Annotated[str, Field(pattern=r"^([01]\d|2[0-3])-([01]\d|2[0-4])$")]
 CapacityType = Literal["on_demand", "spot", "reserved", "owned"]
@@ -265,8 +269,18 @@ class Gateway(Source):
             raise ValueError(f"attribute {body} may hold a prompt or an answer, which are never read")
 
 
-class ActivityRule(Strict):
-    """Says what the money of matching bill lines was for, and which pot it joins; texts match with * and ? as in file names."""
+class LineTexts(Strict):
+    """Which lines of a bill: all of the texts match, with * and ? as in file names."""
+
+    service: Name | None = None
+    sku_meter: Name | None = None
+    resource_id: Name | None = None
+    charge_description: Name | None = None
+    sub_account_id: Name | None = None
+
+
+class ActivityRule(LineTexts):
+    """Says what the money of matching bill lines was for, and which pot it joins."""
 
     activity: Activity
     serving_pool: Id | None = None
@@ -274,11 +288,6 @@ class ActivityRule(Strict):
     gpu_model: Name | None = None
     capacity_type: CapacityType | None = None
     vector_index_id: Name | None = None
-    service: Name | None = None
-    sku_meter: Name | None = None
-    resource_id: Name | None = None
-    charge_description: Name | None = None
-    sub_account_id: Name | None = None
 
 
 class Scope(Strict):
@@ -345,12 +354,35 @@ class Sources(File):
 
 
 class Discount(Dated):
-    """Off the list price of a provider, or of one of its models."""
+    """Off the list price, or a markup on it; without a scope for everything. The narrowest scope that applies wins:
+
+    a meter of a model, a model, a service (a vendor's product, as bills name it), a provider, everything.
+    """
 
     id: Name
-    provider: Id
+    provider: Id | None = None
+    service: Name | None = None
     model: Name | None = None
-    percent: Percent
+    meter: Meter | None = None
+    percent: Percent | None = None
+    markup: Annotated[Exact, Field(gt=0, le=900, max_digits=9, decimal_places=6)] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Discount:
+        if (self.percent is None) == (self.markup is None):
+            raise ValueError("name a percent (off the list price) or a markup (percent on top of it)")
+        if (self.model or self.service) and not self.provider:
+            raise ValueError("a model or a service needs its provider")
+        if self.model and self.service:
+            raise ValueError("name a model or a service, not both")
+        if self.meter and not self.model:
+            raise ValueError("a meter needs its model")
+        return self
+
+    @property
+    def off(self) -> Decimal:
+        """Percent off the list price; negative for a markup."""
+        return self.percent if self.percent is not None else -(self.markup or 0)
 
 
 class PrivatePrice(Dated):
@@ -358,7 +390,146 @@ class PrivatePrice(Dated):
     provider: Id
     model: Name
     meter: Meter
-    per_million: Annotated[Exact, Field(ge=0, max_digits=18, decimal_places=6)]
+    per_million: PerMillion
+
+
+class Tier(Strict):
+    """Up to so many tokens of a month this price holds; the last tier has no end."""
+
+    up_to: int | None = Field(None, gt=0, lt=10**15)
+    per_million: PerMillion
+
+
+class VolumeTiers(Dated):
+    """Prices by a month's quantity, instead of the list price.
+
+    graduated: each token has the price of the tier it falls into. flat: the tier that the month reaches prices all of them.
+    """
+
+    id: Name
+    provider: Id
+    model: Name
+    meter: Literal["input_uncached", "cache_read", "cache_write_5m", "cache_write_1h", "output"]
+    mode: Literal["graduated", "flat"]
+    tiers: list[Tier] = Field(min_length=2)
+
+    @model_validator(mode="after")
+    def _rising(self) -> VolumeTiers:
+        ends = [tier.up_to for tier in self.tiers]
+        if None in ends[:-1] or ends[-1] is not None or ends[:-1] != sorted(set(ends[:-1]), key=int):
+            raise ValueError("tiers rise by up_to, and the last one has none")
+        return self
+
+
+class ContractLines(LineTexts):
+    """Which bill lines a contract is about; `since`: from this day on, where it is not the contract's first."""
+
+    since: date | None = None
+
+    @model_validator(mode="after")
+    def _any(self) -> ContractLines:
+        if all(getattr(self, name) is None for name in LineTexts.model_fields):
+            raise ValueError(f"name at least one of {', '.join(LineTexts.model_fields)}")
+        return self
+
+
+class CoveredUse(Strict):
+    """The metered use that counts against a contract: its models, with * and ? as in file names."""
+
+    models: Annotated[list[Name], BeforeValidator(_many), Field(min_length=1)] = ["*"]
+
+
+class Contract(Dated):
+    """Something agreed with a vendor that its bill shows as lines of their own."""
+
+    kind: ClassVar[str]
+    id: Name
+    provider: Id
+    billing_account_id: Name | None = None
+    lines: ContractLines
+
+    @property
+    def since(self) -> date | None:
+        return self.lines.since or self.start
+
+
+class Term(Contract):
+    """A contract whose bill lines are paid on their date, and whose cost is spread evenly over the days of its term."""
+
+    start: date = Field(alias="from")
+
+    @model_validator(mode="after")
+    def _bought_first(self) -> Term:
+        if self.since and self.since > self.start:
+            raise ValueError("`since` is after `from`: leave it out, later lines are spread over what is left of the term")
+        return self
+
+    @property
+    def spread(self) -> tuple[date, date]:
+        raise NotImplementedError
+
+
+class Commitment(Term):
+    """Bought for a term [from, to). With `covers`, what its use leaves of a day is `commitment_idle`."""
+
+    kind: ClassVar[str] = "commitment"
+    end: date = Field(alias="to")
+    covers: CoveredUse | None = None
+
+    @property
+    def spread(self) -> tuple[date, date]:
+        return self.start, self.end
+
+
+class TrainingCost(Term):
+    """What it cost to train a model: billed once, used up over the months of the model's life."""
+
+    kind: ClassVar[str] = "training"
+    life_months: int = Field(ge=1, le=120)
+
+    @model_validator(mode="after")
+    def _months(self) -> TrainingCost:
+        if self.end:
+            raise ValueError("life_months says how long it holds: leave `to` out")
+        return self
+
+    @property
+    def spread(self) -> tuple[date, date]:
+        months = self.start.year * 12 + self.start.month - 1 + self.life_months
+        year, month = divmod(months, 12)
+        return self.start, self.start.replace(year, month + 1, min(self.start.day, monthrange(year, month + 1)[1]))
+
+
+class Throughput(Contract):
+    """Provisioned units that the bill counts in hours: their tokens are used, the rest of what they can do is `commitment_idle`."""
+
+    kind: ClassVar[str] = "throughput"
+    covers: CoveredUse
+    tokens_per_unit_hour: int = Field(gt=0, le=10**12)
+    output_weight: Weight = Decimal(1)
+
+
+class Minimum(Contract):
+    """An amount that a month costs at least: the shortfall accrues until the bill has a line for it."""
+
+    kind: ClassVar[str] = "minimum"
+    amount: Money
+    currency: Currency | None = None
+
+
+class Fee(Contract):
+    """A fee by the month, or in percent of the provider's usage: it accrues until the bill has a line for it in that month."""
+
+    kind: ClassVar[str] = "fee"
+    amount: Money | None = None
+    currency: Currency | None = None
+    percent: Percent | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Fee:
+        if (self.amount is None) == (self.percent is None):
+            raise ValueError("name an amount a month or a percent of usage")
+        return self
 
 
 class GpuCapacity(Dated):
@@ -405,7 +576,26 @@ def _hours(span: str) -> list[int]:
 class Contracts(File):
     discounts: list[Discount] = []
     private_prices: list[PrivatePrice] = []
+    volume_tiers: list[VolumeTiers] = []
+    commitments: list[Commitment] = []
+    training_costs: list[TrainingCost] = []
+    throughput: list[Throughput] = []
+    minimums: list[Minimum] = []
+    fees: list[Fee] = []
     gpu_capacity: list[GpuCapacity] = []
+
+
+    @property
+    def terms(self) -> list[Commitment | TrainingCost]:
+        return [*self.commitments, *self.training_costs]
+
+    @property
+    def on_bills(self) -> dict[str, Sequence[Contract]]:
+        """Key of the file -> its contracts that bills show as lines of their own."""
+        return {
+            "commitments": self.commitments, "training_costs": self.training_costs, "throughput": self.throughput,
+            "minimums": self.minimums, "fees": self.fees,
+        }  # fmt: skip
 
 
 class Covers(Strict):

@@ -10,7 +10,18 @@ import duckdb
 import pyarrow as pa
 
 from pipelines.policy.checks import span
-from pipelines.policy.files import UNITS, Belonging, Condition, TokenWeights, VectorIndex
+from pipelines.policy.files import (
+    UNITS,
+    Belonging,
+    Condition,
+    Contracts,
+    LineTexts,
+    Term,
+    TokenWeights,
+    VectorIndex,
+    VolumeTiers,
+)
+from pipelines.prices import NO_LIMIT
 
 if TYPE_CHECKING:
     from pipelines.policy import Policy
@@ -39,8 +50,16 @@ COLUMNS = {
     " gpu_model varchar, capacity_type varchar, sku_meter varchar, resource_id varchar, charge_description varchar, sub_account_id varchar",
     "serving_namespaces": "source varchar, namespace varchar, serving_pool varchar",
     "serving_models": "source varchar, model_name varchar, serving_pool varchar",
-    "discounts": f"discount_id varchar, provider varchar, model varchar, percent decimal(9, 6), {_DATES}",
+    "discounts": f"discount_id varchar, provider varchar, service varchar, model varchar, meter varchar, percent decimal(9, 6), {_DATES}",
     "private_prices": f"price_id varchar, provider varchar, model varchar, meter varchar, per_token decimal(20, 12), {_DATES}",
+    "volume_tiers": "contract_id varchar, provider varchar, model varchar, meter varchar, mode varchar, above hugeint, up_to hugeint,"
+    f" per_token decimal(20, 12), {_DATES}",
+    "contracts": "contract_id varchar, ord integer, kind varchar, provider varchar, billing_account_id varchar, service varchar,"
+    " sku_meter varchar, resource_id varchar, charge_description varchar, sub_account_id varchar, since date,"
+    f" spread_from date, spread_to date, {_DATES}",
+    "contract_covers": "contract_id varchar, model varchar",
+    "throughput": "contract_id varchar, tokens_per_unit_hour hugeint, output_weight decimal(12, 6)",
+    "monthly": "contract_id varchar, kind varchar, amount decimal(38, 12), currency varchar, percent decimal(9, 6)",
     "gpu_capacity": "entry integer, cluster varchar, gpu_model varchar, capacity_type varchar, gpus integer, rate decimal(18, 12),"
     f" provider varchar, legal_entity varchar, {_DATES}",
     "gpu_rates": "entry integer, hour_of_day integer, rate decimal(18, 12)",
@@ -95,9 +114,19 @@ def _rows(policy: Policy) -> dict[str, list[tuple[Any, ...]]]:
         ],
         "serving_namespaces": [(s.name, namespace, pool) for s in sources.gpu for namespace, pool in s.serving_namespaces.items()],
         "serving_models": [(s.name, model, pool) for s in sources.gpu for model, pool in s.serving.items()],
-        "discounts": [(d.id, d.provider, d.model, d.percent, *span(d)) for d in contracts.discounts],
+        "discounts": [(d.id, d.provider, d.service, d.model, d.meter, d.off, *span(d)) for d in contracts.discounts],
         "private_prices": [
             (p.id, p.provider, p.model, p.meter, f"{p.per_million.scaleb(-6):f}", *span(p)) for p in contracts.private_prices
+        ],
+        "volume_tiers": [row for tiers in contracts.volume_tiers for row in _tiers(tiers)],
+        "contracts": list(_contracts(contracts)),
+        "contract_covers": [
+            (c.id, model) for c in (*contracts.commitments, *contracts.throughput) if c.covers for model in c.covers.models
+        ],
+        "throughput": [(t.id, t.tokens_per_unit_hour, t.output_weight) for t in contracts.throughput],
+        "monthly": [
+            *((m.id, "minimum", m.amount, m.currency or company.currency, None) for m in contracts.minimums),
+            *((f.id, "fee", f.amount, f.currency or company.currency, f.percent) for f in contracts.fees),
         ],
         "gpu_capacity": [
             (i, g.cluster, g.gpu_model, g.capacity_type, g.gpus, g.rate, g.provider, g.legal_entity, *span(g))
@@ -111,6 +140,24 @@ def _rows(policy: Policy) -> dict[str, list[tuple[Any, ...]]]:
         "gl_accounts": list(policy.accounts.expense.items()),
         "close": [(policy.close.true_up_bound, policy.close.tolerance.unallocated_percent, policy.close.tolerance.unpriced_tokens_percent)],
     }  # fmt: skip
+
+
+def _tiers(tiers: VolumeTiers) -> Iterable[tuple[Any, ...]]:
+    """Each tier with the tokens of a month that it is for: more than `above`, up to and with `up_to`."""
+    above = 0
+    for tier in tiers.tiers:
+        price = f"{tier.per_million.scaleb(-6):f}"
+        yield (tiers.id, tiers.provider, tiers.model, tiers.meter, tiers.mode, above, tier.up_to or NO_LIMIT, price, *span(tiers))
+        above = tier.up_to or NO_LIMIT
+
+
+def _contracts(contracts: Contracts) -> Iterable[tuple[Any, ...]]:
+    """Every contract that bills show, with the days its lines may have (from `since`) and those its cost is spread over."""
+    for i, c in enumerate(c for listed in contracts.on_bills.values() for c in listed):
+        spread = c.spread if isinstance(c, Term) else (None, None)
+        first, last = c.spread if isinstance(c, Term) else span(c)
+        texts = (getattr(c.lines, name) for name in LineTexts.model_fields)
+        yield (c.id, i, c.kind, c.provider, c.billing_account_id, *texts, c.since or first, *spread, first, last)
 
 
 def _keepers(index: VectorIndex) -> list[tuple[str | None, date, date]]:

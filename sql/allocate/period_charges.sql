@@ -13,7 +13,7 @@ select
     charge_id, provider, billing_account_id, sub_account_id, legal_entity, invoice_id, charge_category, charge_class, service,
     sku_meter, model, region, service_tier, activity, vector_index_id, serving_pool, cluster, origin, usage_date,
     charge_period_start, charge_period_end, billing_period, consumed_quantity, consumed_unit, list_cost, contracted_cost,
-    effective_cost, billed_cost, billing_currency, estimate_status
+    effective_cost, billed_cost, billing_currency, estimate_status, contract_id
 from origin_charges
 where usage_period = $period
 union all by name

@@ -6,7 +6,7 @@ select
     sku_meter, model, region, service_tier, activity, vector_index_id, serving_pool, cluster, origin, usage_date,
     charge_period_start, charge_period_end, billing_period, usage_period as period, consumed_quantity, consumed_unit, list_cost,
     contracted_cost, effective_cost, billed_cost, billing_currency, estimate_status, null::varchar as corrects_charge_id,
-    usage_period as original_period
+    usage_period as original_period, contract_id
 from period_charges
 where usage_period in (select unnest($open))
 union all by name

@@ -34,7 +34,8 @@ changes as (
         sum(side * effective_cost)::decimal(38, 12) as effective_cost,
         sum(side * billed_cost)::decimal(38, 12) as billed_cost,
         any_value(billing_currency) as billing_currency,
-        coalesce(max(estimate_status) filter (side = 1), 'Final') as estimate_status
+        coalesce(max(estimate_status) filter (side = 1), 'Final') as estimate_status,
+        any_value(contract_id) as contract_id
     from sides
     group by all
 )

@@ -1,8 +1,11 @@
 -- The lines of the newest bills, one row per line and day, with the charge each became.
 -- Only the source of record of a day counts; lines of a source on other days are left out.
--- A recurring fee that covers several days is spread evenly over its days inside its billing period.
+-- A recurring fee that covers several days is spread evenly over its days inside its billing period. What contracts.yaml
+-- declares as a commitment or a training cost is billed on its date, and its other costs are spread evenly over the days of
+-- its term that are left: whatever the bill itself says to be its effective cost, so that nothing is amortized twice.
 -- grain: source_file, source_row, usage_date
 --   in_scope: false for a line of a shared bill that is not ours: counted, never charged
+--   contract_id: the contract of contracts.yaml that the line is about
 with arrivals as (
     select delivery_id, max(seq) as seq, any_value(path) as source_file
     from source_files
@@ -33,20 +36,49 @@ newest as (
         and d.billing_period = l.billing_period and d.usage_date = l.usage_date
     where a.seq >= coalesce(w.seq, 0) and a.seq >= coalesce(d.seq, 0)
 ),
+agreed as (
+    select
+        n.source_file, n.source_row,
+        min_by({'contract_id': c.contract_id, 'kind': c.kind, 'spread_from': c.spread_from, 'spread_to': c.spread_to}, c.ord) as contract
+    from newest n
+    join policy_billing b on b.source = n.source
+    join policy_contracts c on c.provider = b.provider and n.usage_date >= c.since and n.usage_date < c.valid_to
+        and (c.billing_account_id is null or c.billing_account_id = n.billing_account_id)
+        and (c.service is null or n.service glob c.service)
+        and (c.sku_meter is null or n.sku_meter glob c.sku_meter)
+        and (c.resource_id is null or n.resource_id glob c.resource_id)
+        and (c.charge_description is null or n.charge_description glob c.charge_description)
+        and (c.sub_account_id is null or n.sub_account_id glob c.sub_account_id)
+    group by all
+),
 spread as (
     select
         n.*,
-        case when n.charge_frequency = 'Recurring' and n.charge_category in ('Usage', 'Purchase')
-            then greatest(n.charge_period_start::date, n.billing_period_start) else n.usage_date end as first_day,
-        case when n.charge_frequency = 'Recurring' and n.charge_category in ('Usage', 'Purchase')
-            then greatest(date_diff('day', greatest(n.charge_period_start::date, n.billing_period_start),
+        a.contract.contract_id as contract_id,
+        a.contract.kind as contract_kind,
+        a.contract.spread_to is not null and n.effective_cost <> 0 as has_term,
+        not has_term and n.charge_frequency = 'Recurring' and n.charge_category in ('Usage', 'Purchase') as recurs,
+        case when has_term then greatest(n.usage_date, a.contract.spread_from)
+            when recurs then greatest(n.charge_period_start::date, n.billing_period_start)
+            else n.usage_date end as first_day,
+        case when has_term then date_diff('day', first_day, a.contract.spread_to)
+            when recurs then greatest(date_diff('day', first_day,
                 least((n.charge_period_end - interval 1 microsecond)::date + 1, n.billing_period_end)), 1)
             else 1 end as days
     from newest n
+    left join agreed a on a.source_file = n.source_file and a.source_row = n.source_row
 ),
+-- Cost of a day is what lies between two cumulative days; billed cost of a term lies on the line's own date, which may come before.
 daily as (
-    select s.* exclude (usage_date), (s.first_day + i::integer)::date as usage_date, i as day_index
+    select
+        s.* exclude (usage_date), s.usage_date as line_date, (s.first_day + i::integer)::date as usage_date, i as low, i + 1 as high,
+        case when not s.has_term then i when i = 0 and s.first_day = s.usage_date then 0 else s.days end as billed_low,
+        case when not s.has_term then i + 1 else s.days end as billed_high
     from spread s, lateral (select unnest(range(s.days)) as i)
+    union all by name
+    select s.*, s.usage_date as line_date, 0 as low, 0 as high, 0 as billed_low, s.days as billed_high
+    from spread s
+    where s.has_term and s.first_day > s.usage_date
 ),
 ours as (
     select
@@ -63,7 +95,8 @@ ours as (
     from daily d
     join policy_billing b on b.source = d.source
     where d.usage_date >= $period_start and d.usage_date < $period_end and d.usage_date <= $as_of
-        and d.usage_date >= b.record_from and d.usage_date < b.record_to
+        and case when d.has_term then d.line_date else d.usage_date end >= b.record_from
+        and case when d.has_term then d.line_date else d.usage_date end < b.record_to
 ),
 matched as (
     select
@@ -114,6 +147,7 @@ named as (
             when 'Credit' then 'credit'
             when 'Adjustment' then 'adjustment'
             else coalesce(m.activity, case
+                when o.contract_kind = 'training' then 'training'
                 when contains(coalesce(r.model, lower(o.model_as_logged), ''), 'embed') then 'embedding'
                 when o.model_as_logged is not null then 'inference'
                 else 'other' end)
@@ -128,24 +162,25 @@ named as (
         o.charge_period_start,
         o.charge_period_end,
         o.billing_period,
-        money(cut(pico(o.consumed_quantity), o.day_index, o.day_index + 1, o.days)) as consumed_quantity,
+        money(cut(pico(o.consumed_quantity), o.low, o.high, o.days)) as consumed_quantity,
         o.consumed_unit,
-        money(cut(pico(coalesce(o.list_cost, o.contracted_cost, o.effective_cost)), o.day_index, o.day_index + 1, o.days)) as list_cost,
-        money(cut(pico(coalesce(o.contracted_cost, o.effective_cost)), o.day_index, o.day_index + 1, o.days)) as contracted_cost,
-        money(cut(pico(o.effective_cost), o.day_index, o.day_index + 1, o.days)) as effective_cost,
-        money(cut(pico(o.billed_cost), o.day_index, o.day_index + 1, o.days)) as billed_cost,
+        money(cut(pico(coalesce(o.list_cost, o.contracted_cost, o.effective_cost)), o.low, o.high, o.days)) as list_cost,
+        money(cut(pico(coalesce(o.contracted_cost, o.effective_cost)), o.low, o.high, o.days)) as contracted_cost,
+        money(cut(pico(o.effective_cost), o.low, o.high, o.days)) as effective_cost,
+        money(cut(pico(o.billed_cost), o.billed_low, o.billed_high, o.days)) as billed_cost,
         o.billing_currency,
-        case when $as_of >= o.usage_date + o.final_after_days then 'Final' else 'Estimated' end as estimate_status
+        case when $as_of >= if(o.has_term, o.line_date, o.usage_date) + o.final_after_days then 'Final' else 'Estimated' end as estimate_status,
+        o.contract_id
     from ours o
     left join matched m on m.source_file = o.source_file and m.source_row = o.source_row and m.usage_date = o.usage_date
     left join owners w on w.source_file = o.source_file and w.source_row = o.source_row and w.usage_date = o.usage_date
     left join model_names r on r.usage_period = $period and r.provider = o.provider and r.model_as_logged = o.model_as_logged
 )
 select
-    key_of([
+    key_of(list_concat([
         provider, billing_account_id, sub_account_id, legal_entity, charge_category, charge_class, service, sku_meter, model,
         region, service_tier, activity, vector_index_id, serving_pool, cluster, owner, usage_date::varchar, billing_period,
         billing_currency, consumed_unit, $period
-    ]) as charge_id,
+    ], if(contract_id is null, [], [contract_id]))) as charge_id,
     *
 from named

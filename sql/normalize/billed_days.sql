@@ -1,5 +1,5 @@
 -- Account-days that a bill speaks about: usage on any other day is accrued until its bill comes.
--- A bill that is a snapshot of a whole billing period speaks up to the last day it has usage for.
+-- A bill that is a snapshot of a whole billing period speaks up to the last day it has usage for; a cost that we spread ourselves is no such day.
 -- grain: billing_account_id, usage_date
 with stated as (
     select distinct billing_account_id, usage_date
@@ -11,6 +11,7 @@ reached as (
     from bill_lines
     where charge_category = 'Usage' and usage_date >= $period_start and usage_date < $period_end and usage_period = $period
         and source in (select source from bill_coverage where usage_date is null)
+        and (contract_id is null or contract_id not in (select contract_id from policy_contracts where spread_to is not null))
     group by all
 )
 select billing_account_id, usage_date

@@ -1,5 +1,5 @@
 -- Every charge cut into named portions; the portions of a charge add up to it in every cost column.
--- metered: seen by a gateway. excess: billed, but beyond what the gateways saw. used: GPUs that worked, of jobs and of each of our
+-- metered: seen by a gateway. unused: what its use left of a commitment. excess: billed, but beyond what the gateways saw. used: GPUs that worked, of jobs and of each of our
 -- own model servers. unattributed: what a model server did and no gateway logged. idle_reserved: GPUs held that did not work.
 -- idle_stranded: the rest of cards of which slices were held. idle_unallocated: GPUs that nobody held. whole: everything else.
 -- grain: charge_id, portion
@@ -16,7 +16,7 @@ with compared as (
         and r.variant = c.service_tier and r.usage_date = c.usage_date
     cross join policy_close b
     where c.usage_period = $period and c.origin = 'bill' and c.charge_category = 'Usage'
-        and c.vector_index_id is null and c.cluster is null and r.billed_cost is not null
+        and c.vector_index_id is null and c.cluster is null and c.contract_id is null and r.billed_cost is not null
 ),
 tokens as (
     select
@@ -49,6 +49,9 @@ gpus as (
     where g.usage_period = $period
     group by all
 ),
+contracted as (
+    select charge_id, used, total from contract_use where usage_period = $period
+),
 answered as (
     select
         g.*,
@@ -63,6 +66,10 @@ pieces as (
     select charge_id, 1 as ord, 'metered' as portion, null as serving_pool, null as activity, metered as weight from tokens
     union all by name
     select charge_id, 2 as ord, 'excess' as portion, excess as weight from tokens
+    union all by name
+    select charge_id, 1 as ord, 'metered' as portion, used as weight from contracted
+    union all by name
+    select charge_id, 2 as ord, 'unused' as portion, 'commitment_idle' as activity, total - used as weight from contracted
     union all by name
     select
         charge_id,
@@ -107,7 +114,7 @@ select
     coalesce(p.activity, c.activity) as activity,
     c.vector_index_id,
     coalesce(p.serving_pool, c.serving_pool) as serving_pool,
-    c.cluster, c.owner, c.origin, c.consumed_unit, c.billing_currency, c.estimate_status,
+    c.cluster, c.contract_id, c.owner, c.origin, c.consumed_unit, c.billing_currency, c.estimate_status,
     money(cut(pico(c.effective_cost), p.low, p.high, p.total)) as effective_cost,
     money(cut(pico(c.list_cost), p.low, p.high, p.total)) as list_cost,
     money(cut(pico(c.contracted_cost), p.low, p.high, p.total)) as contracted_cost,

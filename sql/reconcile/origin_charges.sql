@@ -1,10 +1,11 @@
--- What the period cost before anybody is charged: bill lines, declared hardware, and accruals for days without a bill.
+-- What the period cost before anybody is charged: bill lines, declared hardware, accruals for days without a bill, and what
+-- contracts promise the vendor until its bill names it: fees, and what use leaves of a minimum.
 -- grain: charge_id
 with billed as (
     select
         charge_id, provider, billing_account_id, sub_account_id, legal_entity, charge_category, charge_class, service, sku_meter,
         model, region, service_tier, activity, vector_index_id, serving_pool, cluster, owner, usage_date, billing_period,
-        billing_currency, consumed_unit,
+        billing_currency, consumed_unit, contract_id,
         'bill' as origin,
         max(invoice_id) as invoice_id,
         min(charge_period_start) as charge_period_start,
@@ -78,12 +79,87 @@ accrued as (
     where m.usage_period = $period and m.contracted_cost is not null
     group by all
 ),
-everything as (
+used as (
     select * from billed
     union all by name
     select * from declared
     union all by name
     select * from accrued
+),
+-- Contracts by the month, and the days of the month on which each holds.
+promised as (
+    select
+        c.contract_id, m.kind, c.provider, c.billing_account_id, m.amount, m.currency, m.percent,
+        greatest(c.valid_from, $period_start::date) as first_day,
+        least(c.valid_to, $period_end::date) as after_day,
+        least(after_day, $as_of::date + 1) as after_today,
+        date_diff('day', $period_start::date, $period_end::date) as month_days
+    from policy_contracts c
+    join policy_monthly m on m.contract_id = c.contract_id
+    where after_today > first_day
+        and c.contract_id not in (select contract_id from bill_lines where usage_period = $period and in_scope and contract_id is not null)
+),
+counted as (
+    select
+        p.contract_id, p.kind, p.percent, u.usage_date, coalesce(u.billing_account_id, p.billing_account_id) as billing_account_id,
+        u.billing_currency, sum(u.effective_cost) as cost
+    from promised p
+    join used u on u.provider = p.provider and u.charge_category = 'Usage' and u.origin <> 'declared'
+        and (p.billing_account_id is null or p.billing_account_id = u.billing_account_id)
+        and u.usage_date >= p.first_day and u.usage_date < p.after_today
+    group by all
+),
+-- A minimum of the days so far, less what they used; one charge on the last of them.
+shortfalls as (
+    select
+        p.contract_id, 'minimum' as kind, p.provider, p.billing_account_id, p.currency, p.after_today - 1 as usage_date,
+        cut(pico(p.amount), 0, date_diff('day', p.first_day, p.after_today), p.month_days)
+            - coalesce((select sum(pico(c.cost)) from counted c where c.contract_id = p.contract_id and c.billing_currency = p.currency), 0) as units
+    from promised p
+    where p.kind = 'minimum'
+),
+fees as (
+    select
+        p.contract_id, 'fee' as kind, p.provider, p.billing_account_id, p.currency, d::date as usage_date,
+        cut(pico(p.amount), date_diff('day', $period_start::date, d::date), date_diff('day', $period_start::date, d::date) + 1, p.month_days) as units
+    from promised p, lateral (select unnest(generate_series(p.first_day::timestamp, (p.after_today - 1)::timestamp, interval 1 day)) as d)
+    where p.kind = 'fee' and p.amount is not null
+    union all by name
+    select
+        p.contract_id, 'fee' as kind, p.provider, c.billing_account_id, c.billing_currency as currency, c.usage_date,
+        cut(pico(c.cost), 0, (p.percent * 1000000)::hugeint, 100000000) as units
+    from promised p
+    join counted c on c.contract_id = p.contract_id
+    where p.percent is not null
+),
+awaited as (
+    select
+        provider, coalesce(billing_account_id, provider) as billing_account_id, null as sub_account_id,
+        (select min(b.legal_entity) from policy_billing b where b.provider = w.provider) as legal_entity, 'Purchase' as charge_category,
+        null as charge_class, if(kind = 'minimum', 'Shortfall of ', 'Fee ') || contract_id as service, null as sku_meter, null as model,
+        null as region, 'standard' as service_tier, 'platform' as activity, null as vector_index_id, null as serving_pool,
+        null as cluster, null as owner, usage_date, $period as billing_period, currency as billing_currency,
+        null as consumed_unit, contract_id,
+        'contract' as origin,
+        null as invoice_id,
+        usage_date::timestamp as charge_period_start,
+        usage_date::timestamp + interval 1 day as charge_period_end,
+        null::decimal(38, 12) as consumed_quantity,
+        money(units) as list_cost,
+        money(units) as contracted_cost,
+        money(units) as effective_cost,
+        0::decimal(38, 12) as billed_cost,
+        'Estimated' as estimate_status
+    from (
+        select * from shortfalls where units > 0
+        union all by name
+        select * from fees where units <> 0
+    ) w
+),
+everything as (
+    select * from used
+    union all by name
+    select * from awaited
 )
 select
     coalesce(charge_id, key_of([origin, provider, billing_account_id, service, sku_meter, model, service_tier, activity, cluster,
@@ -93,5 +169,5 @@ select
     invoice_id, charge_category, charge_class, service, sku_meter, model, region, service_tier, activity, vector_index_id,
     serving_pool, cluster, owner, origin, usage_date, charge_period_start, charge_period_end, billing_period,
     consumed_quantity, consumed_unit, list_cost, contracted_cost, effective_cost, billed_cost, billing_currency,
-    estimate_status
+    estimate_status, contract_id
 from everything

@@ -9,7 +9,7 @@ with billed as (
         sum(effective_cost)::decimal(38, 12) as cost
     from origin_charges
     where usage_period = $period and origin = 'bill' and charge_category = 'Usage' and model is not null
-        and vector_index_id is null and cluster is null
+        and vector_index_id is null and cluster is null and contract_id is null
     group by all
 ),
 metered as (

@@ -1,4 +1,4 @@
--- The rollup of API traffic, one row per meter: what was metered and what it should have cost at our prices.
+-- The rollup of API traffic, one row per meter: what was metered and what it should have cost at our prices, volume tiers included.
 -- Our own model servers are left out: their traffic is a weight, never money.
 -- grain: usage_date, provider, billing_account_id, model, service_tier, meter, and the attribution key
 with priced as (
@@ -22,17 +22,62 @@ metered as (
             {'meter': 'audio_output', 'quantity': p.audio_output_tokens, 'list': p.list_audio_output::decimal(20, 18), 'rate': p.contracted_audio_output::decimal(20, 18)}
         ]) as m
     from priced p
+),
+summed as (
+    select
+        usage_date, provider, billing_account_id, model, service_tier, region, team_id, project_id, application, environment,
+        case operation
+            when 'embedding' then 'embedding'
+            when 'fine_tune' then 'training'
+            else 'inference' end as activity,
+        m.meter as meter,
+        sum(m.quantity)::decimal(38, 12) as quantity,
+        sum(case when rate_id is not null then round_even(m.quantity::decimal(18, 0) * coalesce(m.list, 0), 12) end)::decimal(38, 12) as list_cost,
+        sum(case when rate_id is not null then round_even(m.quantity::decimal(18, 0) * coalesce(m.rate, 0), 12) end)::decimal(38, 12) as contracted_cost
+    from metered
+    where m.quantity > 0
+    group by all
+),
+-- Volume tiers go by the month's quantity so far: the tokens of a day that fall into a tier have its price.
+tiered_days as (
+    select t.contract_id, t.mode, m.usage_date, sum(m.quantity)::hugeint as quantity
+    from summed m
+    join (select distinct contract_id, mode, provider, model, meter, valid_from, valid_to from policy_volume_tiers) t
+        on t.provider = m.provider and t.model = m.model and t.meter = m.meter
+        and m.usage_date >= t.valid_from and m.usage_date < t.valid_to
+    group by all
+),
+volumes as (
+    select
+        *,
+        sum(quantity) over (partition by contract_id order by usage_date)::hugeint as through,
+        sum(quantity) over (partition by contract_id)::hugeint as month
+    from tiered_days
+),
+priced_days as (
+    select
+        v.contract_id, t.provider, t.model, t.meter, v.usage_date, v.quantity,
+        sum(pico(t.per_token) * case v.mode
+            when 'graduated' then greatest(least(v.through, t.up_to) - t.above, 0) - greatest(least(v.through - v.quantity, t.up_to) - t.above, 0)
+            else case when v.month > t.above and v.month <= t.up_to then v.quantity else 0 end end)::hugeint as units
+    from volumes v
+    join policy_volume_tiers t on t.contract_id = v.contract_id
+    group by all
+),
+tiered as (
+    select
+        s.* exclude (contracted_cost),
+        case when d.units is null then s.contracted_cost
+            else money(cut(d.units, (sum(s.quantity) over so_far - s.quantity)::hugeint, (sum(s.quantity) over so_far)::hugeint, d.quantity)) end
+            as contracted_cost
+    from summed s
+    left join priced_days d on d.provider = s.provider and d.model = s.model and d.meter = s.meter and d.usage_date = s.usage_date
+    window so_far as (
+        partition by s.provider, s.model, s.meter, s.usage_date
+        order by s.billing_account_id, s.service_tier, s.region, s.team_id, s.project_id, s.application, s.environment, s.activity
+        rows unbounded preceding)
 )
 select
-    usage_date, provider, billing_account_id, model, service_tier, region, team_id, project_id, application, environment,
-    case operation
-        when 'embedding' then 'embedding'
-        when 'fine_tune' then 'training'
-        else 'inference' end as activity,
-    m.meter as meter,
-    sum(m.quantity)::decimal(38, 12) as quantity,
-    sum(case when rate_id is not null then round_even(m.quantity::decimal(18, 0) * coalesce(m.list, 0), 12) end)::decimal(38, 12) as list_cost,
-    sum(case when rate_id is not null then round_even(m.quantity::decimal(18, 0) * coalesce(m.rate, 0), 12) end)::decimal(38, 12) as contracted_cost
-from metered
-where m.quantity > 0
-group by all
+    usage_date, provider, billing_account_id, model, service_tier, region, team_id, project_id, application, environment, activity,
+    meter, quantity, list_cost, contracted_cost
+from tiered

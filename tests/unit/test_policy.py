@@ -195,7 +195,19 @@ def test_a_map_of_a_bill_is_refused_by_line(folder: Path) -> None:
     assert any("openai-usage: its files name no account" in reason for reason in refusals(folder))
 
 
+MORE_CONTRACTS = """
+volume_tiers:
+  - {id: v, provider: openai, model: gpt-5, meter: output, mode: flat, tiers: [{up_to: 1000, per_million: "9"}, {per_million: "8"}]}
+throughput:
+  - {id: t, provider: aws, lines: {sku_meter: Provisioned*}, covers: {}, tokens_per_unit_hour: 1000}
+minimums:
+  - {id: m, provider: pinecone, lines: {sku_meter: Plan Minimum}, amount: "1600"}
+
+gpu_capacity:"""
+
+
 def test_every_table_is_made_and_numbers_keep_their_digits(folder: Path) -> None:
+    replaced(folder / "contracts.yaml", "\ngpu_capacity:", MORE_CONTRACTS)
     replaced(folder / "contracts.yaml", 'percent: "7.5"', "percent: 7.123456")
     replaced(folder / "contracts.yaml", 'rate: "1.85"', 'rate: "1.850000000001"')
     usage = "\nusage:\n  - {name: openai-usage, format: openai_usage, provider: openai, billing_account_id: org-larkfield}\n\ngpu:"

@@ -262,7 +262,8 @@ def test_the_sample_company_pays_these_prices(con: duckdb.DuckDBPyConnection) ->
 def test_the_rates_of_a_period_are_made_from_it(con: duckdb.DuckDBPyConnection) -> None:
     con.execute("create or replace temp table model_names as select '2026-10' as usage_period, * from (values ('aws', 'amazon.nova-pro-v1:0'), ('google', 'gemini-2.5-pro')) t(price_provider, price_model)")  # fmt: skip
     con.execute("create or replace temp table policy_private_prices(price_id varchar, provider varchar, model varchar, meter varchar, per_token decimal(20, 12), valid_from date, valid_to date)")  # fmt: skip
-    con.execute("create or replace temp table policy_discounts as select 'edp' as discount_id, 'aws' as provider, null::varchar as service, null::varchar as model, 7.5::decimal(9, 6) as percent, date '2026-01-01' as valid_from, date '2027-01-01' as valid_to")  # fmt: skip
+    con.execute("create or replace temp table policy_discounts as select 'edp' as discount_id, 'aws' as provider, null::varchar as service, null::varchar as model, null::varchar as meter, 7.5::decimal(9, 6) as percent, date '2026-01-01' as valid_from, date '2027-01-01' as valid_to")  # fmt: skip
+    con.execute("create or replace temp table bill_lines(usage_period varchar, provider varchar, model varchar, service varchar)")
     rates = f"select model, contracted_input_uncached * {MILLION} as price, input_gt from ({asset('sql', 'rate', 'rates.sql').read_text()}) where service_tier = 'standard' and valid_from <= '2026-10-05' and valid_to > '2026-10-05' order by all"  # fmt: skip
     assert con.execute(rates, {"period": "2026-10"}).fetchall() == [
         ("amazon.nova-pro-v1:0", Decimal("0.74"), -1),

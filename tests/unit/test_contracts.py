@@ -1,0 +1,368 @@
+"""Contracts: prices by scope and volume, terms over days, what is bought ahead, minimums and fees; against plain fractions."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from pipelines import models, policy, prices
+from pipelines.home import asset
+from pipelines.policy import Period, Policy
+from pipelines.sources import BILL_LINE
+from pipelines.yaml_file import PolicyRefused
+
+DAY = timedelta(days=1)
+OCTOBER = Period("2026-10", date(2026, 10, 1), date(2026, 11, 1))
+NOVEMBER = Period("2026-11", date(2026, 11, 1), date(2026, 12, 1))
+SOURCES = """version: 1
+billing:
+  - {name: bills, format: focus, provider: openai, legal_entity: MAIN}
+  - {name: cloud, format: focus, provider: azure, legal_entity: MAIN}
+"""
+
+
+def agreed(folder: Path, contracts: str) -> Policy:
+    """The template's policy with these contracts."""
+    if not folder.exists():
+        policy.write_template(folder, "2026-10")
+    (folder / "sources.yaml").write_text(SOURCES)
+    (folder / "contracts.yaml").write_text("version: 1\n" + contracts)
+    return policy.load(folder)
+
+
+def refused(folder: Path, contracts: str) -> str:
+    with pytest.raises(PolicyRefused) as caught:
+        agreed(folder, contracts)
+    return "\n".join(str(reason) for reason in caught.value.reasons)
+
+
+class Warehouse:
+    """One period's SQL over bill lines and metered traffic written by hand."""
+
+    def __init__(self, loaded: Policy, lines: Iterable[dict[str, Any]] = (), used: Iterable[dict[str, Any]] = ()) -> None:
+        self.policy = loaded
+        self.con = duckdb.connect()
+        self.con.execute("attach ':memory:' as warehouse; use warehouse")
+        self.con.execute(asset("sql", "macros.sql").read_text())
+        policy.register(self.con, loaded)
+        self.table("source_files", {"delivery_id": "varchar", "seq": "bigint", "path": "varchar", "kind": "varchar", "state": "varchar"}, [{"delivery_id": "d", "seq": 1, "path": "bill.csv", "kind": "billing", "state": "landed"}])  # fmt: skip
+        self.table("bill_coverage", {"source": "varchar", "billing_account_id": "varchar", "billing_period": "varchar", "delivery_id": "varchar", "usage_date": "date"}, [{"source": s, "billing_account_id": "acc", "billing_period": "2026-10", "delivery_id": "d"} for s in ("bills", "cloud")])  # fmt: skip
+        names = ("usage_period", "provider", "model_as_logged", "model", "price_provider", "price_model")
+        self.table("model_names", dict.fromkeys(names, "varchar"), [])
+        more = {"source": "varchar", "delivery_id": "varchar", "source_row": "bigint", "source_file": "varchar"}
+        self.table("landed_bills", BILL_LINE | more, [self.line(row, **line) for row, line in enumerate(lines, 1)])
+        daily = {
+            "usage_date": "date", "provider": "varchar", "billing_account_id": "varchar", "model": "varchar", "service_tier": "varchar",
+            "region": "varchar", "team_id": "varchar", "project_id": "varchar", "application": "varchar", "environment": "varchar",
+            "operation": "varchar", "rate_id": "varchar", "serving_pool": "varchar",
+            **{f"{meter}_tokens": "bigint" for meter in prices.METERS},
+        }  # fmt: skip
+        self.table("usage_daily", daily, [
+            {"provider": "openai", "billing_account_id": "acc", "model": "gpt-x", "service_tier": "standard", "operation": "chat", "rate_id": "r",
+             **{f"{meter}_tokens": 0 for meter in prices.METERS}, **one} for one in used
+        ])  # fmt: skip
+        priced = {f"{kind}_{meter}": "decimal(24, 18)" for kind in ("list", "contracted") for meter in prices.METERS}
+        words = {name: "varchar" for name in ("usage_period", "rate_id", "rate_source", "contract_id", "provider", "model", "service_tier")}
+        other = {"valid_from": "date", "valid_to": "date", "input_gt": "bigint", "input_le": "bigint"}
+        each = {name: Decimal("0.000002") for name in priced}
+        self.table("rates", words | other | priced, [{"usage_period": p, "rate_id": "r", **each} for p in ("2026-10", "2026-11")])
+
+    @staticmethod
+    def line(row: int, day: date, cost: str, **said: Any) -> dict[str, Any]:
+        start = datetime(day.year, day.month, day.day)
+        return {
+            "billing_account_id": "acc", "charge_category": "Usage", "charge_frequency": "Usage-Based", "service": "API",
+            "usage_date": day, "charge_period_start": start, "charge_period_end": start + DAY, "billing_period": f"{day:%Y-%m}",
+            "billing_period_start": day.replace(day=1), "billing_period_end": (day.replace(day=1) + 32 * DAY).replace(day=1),
+            "list_cost": cost, "contracted_cost": cost, "effective_cost": cost, "billed_cost": cost, "billing_currency": "USD",
+            "source": "bills", "delivery_id": "d", "source_row": row, "source_file": "bill.csv", **said,
+        }  # fmt: skip
+
+    def table(self, name: str, columns: dict[str, str], rows: Iterable[dict[str, Any]]) -> None:
+        self.con.execute(f"create or replace table {name}({', '.join(f'{column} {kind}' for column, kind in columns.items())})")
+        for row in rows:
+            self.con.execute(f"insert into {name}({', '.join(row)}) values ({', '.join('?' * len(row))})", list(row.values()))
+
+    def work(self, period: Period = OCTOBER, as_of: date = date(2027, 1, 1)) -> Warehouse:
+        params = {"period": period.label, "period_start": period.start, "period_end": period.end, "as_of": as_of}
+        normalize = {model.name: model for model in models.stage("normalize")}
+        self.con.execute("create table if not exists serving_tokens(usage_period varchar, usage_date date, serving_pool varchar, weighted_tokens decimal(38, 6))")
+        self.con.execute("create table if not exists serving_coverage(usage_period varchar, usage_date date, serving_pool varchar, unattributed_weighted_tokens decimal(38, 6))")
+        self.con.execute("create table if not exists charge_gpu(usage_period varchar, charge_id varchar, use varchar, serving_pool varchar, weight hugeint)")
+        for name in ("bill_lines", "billed_days"):
+            models.replace_period(self.con, normalize[name], params)
+        for model in models.stage("reconcile"):
+            if model.name not in ("serving_tokens", "serving_coverage", "charge_gpu"):
+                models.replace_period(self.con, model, params)
+        return self
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        return self.con.execute(sql).fetchall()
+
+    def check(self) -> None:
+        """The laws of bills and portions, as `apportion check` has them."""
+        self.con.execute("create or replace view period_charges as select * from origin_charges")
+        for check in models.checks():
+            if check.name in ("charges_conserve_bills", "portions_conserve_charges"):
+                assert self.rows(check.sql) == []
+
+
+def cut(amount: str, low: int, high: int, total: int) -> Decimal:
+    """What lies between two cumulative days of an amount, in whole pico-units."""
+    units = int(Fraction(amount) * 10**12)
+    return Decimal(units * high // total - units * low // total).scaleb(-12)
+
+
+# --- terms -------------------------------------------------------------------------------------------------------------
+
+COMMITTED = """commitments:
+  - {id: reserved, provider: openai, lines: {charge_description: "Committed*", since: 2026-10-05}, from: 2026-10-10, to: 2027-01-10}
+"""
+BOUGHT = {"charge_category": "Purchase", "charge_frequency": "One-Time", "charge_description": "Committed use", "service": "Commitments"}
+
+
+@pytest.mark.parametrize("day, first", [(date(2026, 10, 7), date(2026, 10, 10)), (date(2026, 10, 10), date(2026, 10, 10)), (date(2026, 10, 13), date(2026, 10, 13))])
+def test_a_commitment_is_billed_on_its_date_and_costs_every_day_of_its_term(tmp_path: Path, day: date, first: date) -> None:
+    """Before, on and after the first day of the term; over four months the parts add up to the cent and beyond."""
+    last = date(2027, 1, 10)
+    made = Warehouse(agreed(tmp_path / "p", COMMITTED), [{"day": day, "cost": "1000", **BOUGHT}, {"day": day, "cost": "7"}])
+    for start in (date(2026, 10, 1), date(2026, 11, 1), date(2026, 12, 1), date(2027, 1, 1)):
+        made.work(Period(f"{start:%Y-%m}", start, (start + 32 * DAY).replace(day=1)), date(2027, 3, 1))
+        made.check()
+    found = made.rows("select usage_date, effective_cost, billed_cost, list_cost from origin_charges where contract_id = 'reserved' order by 1")
+    total = (last - first).days
+    expected = {first + n * DAY: [cut("1000", n, n + 1, total), Decimal(0)] for n in range(total)}
+    expected.setdefault(day, [Decimal(0), Decimal(0)])[1] = Decimal(1000)
+    assert {when: [effective, billed] for when, effective, billed, _ in found} == expected
+    assert sum(row[1] for row in found) == sum(row[2] for row in found) == sum(row[3] for row in found) == 1000
+    assert made.rows("select sum(effective_cost) from origin_charges where contract_id is null") == [(7,)]
+    assert made.rows("select count(*) from origin_charges group by charge_id having count(*) > 1") == []
+
+
+def test_what_the_bill_amortizes_itself_is_left_as_it_is(tmp_path: Path) -> None:
+    line = {"day": date(2026, 10, 10), "cost": "1000", **BOUGHT, "effective_cost": "0"}
+    made = Warehouse(agreed(tmp_path / "p", COMMITTED), [line]).work()
+    assert made.rows("select usage_date, effective_cost, billed_cost from origin_charges") == [(date(2026, 10, 10), 0, 1000)]
+
+
+def test_only_days_until_today_cost(tmp_path: Path) -> None:
+    made = Warehouse(agreed(tmp_path / "p", COMMITTED), [{"day": date(2026, 10, 10), "cost": "92", **BOUGHT}]).work(as_of=date(2026, 10, 12))
+    assert made.rows("select sum(effective_cost), sum(billed_cost) from origin_charges") == [(3, 92)]
+    assert made.rows("select count(*) from billed_days") == [(0,)]
+
+
+def test_a_training_cost_is_used_up_over_the_life_of_its_model(tmp_path: Path) -> None:
+    trained = "training_costs:\n  - {id: ranker, provider: openai, lines: {sku_meter: fine-tuning*}, from: 2026-10-31, life_months: 4}\n"
+    loaded = agreed(tmp_path / "p", trained)
+    assert loaded.contracts.training_costs[0].spread == (date(2026, 10, 31), date(2027, 2, 28))
+    line = {"day": date(2026, 10, 31), "cost": "360.06", "sku_meter": "fine-tuning tokens", "model_as_logged": "gpt-x"}
+    made = Warehouse(loaded, [line])
+    assert [loaded.reaches_back(period) for period in (OCTOBER, NOVEMBER)] == [OCTOBER.start, date(2026, 10, 31)]
+    for period, days, billed in ((OCTOBER, 1, "360.06"), (NOVEMBER, 30, "0")):
+        made.work(period)
+        made.check()
+        found = made.rows(f"select sum(effective_cost), sum(billed_cost), any_value(activity), count(*) from origin_charges where usage_period = '{period.label}'")
+        before = 0 if period is OCTOBER else 1
+        assert found == [(cut("360.06", before, before + days, 120), Decimal(billed), "training", days)]
+
+
+# --- what is bought ahead ------------------------------------------------------------------------------------------------
+
+
+def test_what_use_leaves_of_a_commitment_is_idle(tmp_path: Path) -> None:
+    """A day is worth 10: 4 of use on the first, 16 less 9 charged beside it on the second, more than 10 on the third."""
+    covered = COMMITTED.replace("from: 2026-10-10, to: 2027-01-10", "from: 2026-10-10, to: 2026-10-13, covers: {models: gpt-*}")
+    day = date(2026, 10, 10)
+    used = [
+        {"usage_date": day, "team_id": "a", "output_tokens": 500_000}, {"usage_date": day, "team_id": "b", "output_tokens": 1_500_000},
+        {"usage_date": day, "team_id": "c", "output_tokens": 9_000_000, "model": "other"},
+        {"usage_date": day + DAY, "team_id": "a", "output_tokens": 8_000_000},
+        {"usage_date": day + 2 * DAY, "team_id": "b", "output_tokens": 90_000_000},
+    ]  # fmt: skip
+    beside = {"day": day + DAY, "cost": "9", "model_as_logged": "gpt-x", "sku_meter": "output", "consumed_quantity": "4500000", "consumed_unit": "Tokens"}
+    made = Warehouse(agreed(tmp_path / "p", covered), [{"day": day, "cost": "30", **BOUGHT}, beside], used).work()
+    made.check()
+    found = made.rows("select usage_date, portion, activity, effective_cost from charge_portions where contract_id is not null order by 1, 2")
+    assert found == [
+        (day, "metered", "other", 4), (day, "unused", "commitment_idle", 6),
+        (day + DAY, "metered", "other", 7), (day + DAY, "unused", "commitment_idle", 3),
+        (day + 2 * DAY, "metered", "other", 10),
+    ]  # fmt: skip
+    shared = made.rows("select u.team_id, u.metered_cost from charge_usage u join origin_charges c using (charge_id) where c.contract_id is not null and c.usage_date = date '2026-10-10' order by 1")
+    assert shared == [("a", 1), ("b", 3)]
+
+
+def test_provisioned_units_are_used_by_tokens(tmp_path: Path) -> None:
+    text = """throughput:
+  - {id: ptu, provider: azure, lines: {sku_meter: "Provisioned*"}, covers: {models: gpt-x}, tokens_per_unit_hour: 1000, output_weight: 4}
+"""
+    day = date(2026, 10, 4)
+    units = {"day": day, "cost": "48", "source": "cloud", "sku_meter": "Provisioned Managed Global Unit", "consumed_quantity": "48", "consumed_unit": "Hours"}
+    used = {"usage_date": day, "team_id": "a", "provider": "azure", "input_uncached_tokens": 4_000, "output_tokens": 2_000}
+    made = Warehouse(agreed(tmp_path / "p", text), [units], [used]).work()
+    made.check()
+    assert made.rows("select portion, activity, effective_cost, consumed_quantity from charge_portions order by 1") == [
+        ("metered", "other", 12, 12), ("unused", "commitment_idle", 36, 36),
+    ]  # fmt: skip
+
+
+# --- minimums and fees ---------------------------------------------------------------------------------------------------
+
+MINIMUM = """minimums:
+  - {id: plan, provider: openai, lines: {charge_description: "Plan minimum*"}, amount: "310", from: 2026-10-01}
+"""
+
+
+def test_a_shortfall_accrues_until_the_bill_names_it(tmp_path: Path) -> None:
+    lines = [{"day": date(2026, 10, 3), "cost": "20"}, {"day": date(2026, 10, 9), "cost": "40"}, {"day": date(2026, 10, 9), "cost": "50", "charge_category": "Tax"}]
+    loaded = agreed(tmp_path / "p", MINIMUM)
+    awaited = "select usage_date, effective_cost, billed_cost, activity, estimate_status from origin_charges where origin = 'contract'"
+    assert Warehouse(loaded, lines).work(as_of=date(2026, 10, 4)).rows(awaited) == [(date(2026, 10, 4), 20, 0, "platform", "Estimated")]
+    made = Warehouse(loaded, lines).work()
+    made.check()
+    assert made.rows(awaited) == [(date(2026, 10, 31), 250, 0, "platform", "Estimated")]
+    named = {"day": date(2026, 10, 31), "cost": "250", "charge_category": "Purchase", "charge_description": "Plan minimum shortfall"}
+    assert Warehouse(loaded, [*lines, named]).work().rows(awaited) == []
+    assert Warehouse(loaded, [*lines, {"day": date(2026, 10, 12), "cost": "251"}]).work().rows(awaited) == []
+
+
+def test_fees_accrue_by_day_and_in_percent_of_usage(tmp_path: Path) -> None:
+    text = """fees:
+  - {id: desk, provider: openai, lines: {charge_description: Desk fee}, amount: "100", from: 2026-10-30}
+  - {id: reseller, provider: openai, lines: {charge_description: Reseller fee}, percent: "5.5"}
+"""
+    lines = [{"day": date(2026, 10, 3), "cost": "19.99"}, {"day": date(2026, 10, 3), "cost": "7", "billing_currency": "EUR"}, {"day": date(2026, 10, 4), "cost": "5", "charge_category": "Credit"}]
+    loaded = agreed(tmp_path / "p", text)
+    awaited = "select service, usage_date, billing_currency, effective_cost from origin_charges where origin = 'contract' order by all"
+    made = Warehouse(loaded, lines).work()
+    made.check()
+    assert made.rows(awaited) == [
+        ("Fee desk", date(2026, 10, 30), "USD", cut("100", 29, 30, 31)), ("Fee desk", date(2026, 10, 31), "USD", cut("100", 30, 31, 31)),
+        ("Fee reseller", date(2026, 10, 3), "EUR", Decimal("0.385")), ("Fee reseller", date(2026, 10, 3), "USD", Decimal("1.09945")),
+    ]  # fmt: skip
+    named = {"day": date(2026, 10, 31), "cost": "1.2", "charge_category": "Purchase", "charge_description": "Reseller fee"}
+    assert {row[0] for row in Warehouse(loaded, [*lines, named]).work().rows(awaited)} == {"Fee desk"}
+
+
+# --- prices --------------------------------------------------------------------------------------------------------------
+
+
+def tiers(mode: str) -> str:
+    return f"""volume_tiers:
+  - id: volume
+    provider: openai
+    model: gpt-x
+    meter: output
+    mode: {mode}
+    tiers: [{{up_to: 1000000, per_million: "3"}}, {{up_to: 2500000, per_million: "2"}}, {{per_million: "0.7"}}]
+"""
+
+
+USED = [("a", 1, 700_001), ("b", 1, 99_999), ("a", 2, 900_000), ("b", 5, 1_700_003), ("a", 5, 1)]
+
+
+@pytest.mark.parametrize("mode", ["graduated", "flat"])
+def test_volume_tiers_go_by_the_quantity_of_the_month(tmp_path: Path, mode: str) -> None:
+    used = [{"usage_date": date(2026, 10, day), "team_id": team, "output_tokens": count} for team, day, count in USED]
+    made = Warehouse(agreed(tmp_path / "p", tiers(mode)), [], [*used, {"usage_date": date(2026, 10, 1), "team_id": "a", "cache_read_tokens": 10}]).work()
+
+    def price(token: int) -> Fraction:
+        return Fraction(3 if token <= 1_000_000 else 2 if token <= 2_500_000 else Fraction(7, 10)) / 1_000_000
+
+    def through(count: int) -> Fraction:
+        first, second = min(count, 1_000_000), max(min(count, 2_500_000) - 1_000_000, 0)
+        return first * price(1) + second * price(1_000_001) + max(count - 2_500_000, 0) * price(2_500_001)
+
+    month, before = sum(count for *_, count in USED), 0
+    expected: dict[date, Fraction] = defaultdict(Fraction)
+    for _, day, count in USED:
+        expected[date(2026, 10, day)] += through(before + count) - through(before) if mode == "graduated" else count * price(month)
+        before += count
+    found = made.rows("select usage_date, sum(contracted_cost) from usage_meters where meter = 'output' group by all order by 1")
+    assert {day: Fraction(cost) for day, cost in found} == expected
+    first = made.rows("select team_id, contracted_cost from usage_meters where usage_date = date '2026-10-01' and meter = 'output' order by 1")
+    assert all(abs(Fraction(cost) - expected[date(2026, 10, 1)] * count / 800_000) < Fraction(1, 10**12) for (_, cost), (_, _, count) in zip(first, USED, strict=False))
+    assert made.rows("select contracted_cost from usage_meters where meter = 'cache_read'") == [(Decimal("0.00002"),)]
+
+
+DISCOUNTS = """discounts:
+  - {id: all, percent: "1"}
+  - {id: openai, provider: openai, percent: "2"}
+  - {id: api, provider: openai, service: API, percent: "3"}
+  - {id: model, provider: openai, model: gpt-5, percent: "4", from: 2026-10-10, to: 2026-10-20}
+  - {id: sku, provider: openai, model: gpt-5, meter: output, markup: "5", from: 2026-10-15}
+private_prices:
+  - {id: cached, provider: openai, model: gpt-5, meter: cache_read, per_million: "0.1", from: 2026-10-12}
+  - {id: secret, provider: openai, model: gpt-hidden, meter: input_uncached, per_million: "8"}
+  - {id: secret-out, provider: openai, model: gpt-hidden, meter: output, per_million: "20", from: 2026-10-05}
+"""
+
+
+def test_the_narrowest_scope_makes_the_price(tmp_path: Path) -> None:
+    made = Warehouse(agreed(tmp_path / "p", DISCOUNTS))
+    made.con.execute("create or replace temp table model_resolution(provider varchar, model_as_logged varchar, model varchar, price_provider varchar, price_model varchar, rule varchar)")
+    known = [("openai", "gpt-5", "gpt-5"), ("openai", "gpt-5-mini", "gpt-5-mini"), ("anthropic", "claude-haiku-4-5", "claude-haiku-4-5")]
+    made.con.executemany("insert into model_resolution values (?, ?, ?, ?, ?, '')", [(p, n, n, p, m) for p, n, m in known])
+    made.con.execute("insert into model_resolution values ('openai', 'GPT-Hidden', 'gpt-hidden', null, null, 'no rule')")
+    prices.register(made.con, asset("data", "list_prices"))
+    params = {"period": "2026-10"}
+    made.con.execute("drop table model_names; create table bill_lines as select '2026-09' as usage_period, 'openai' as provider, 'gpt-5' as model, 'API' as service")
+    models.replace_period(made.con, next(m for m in models.stage("normalize") if m.name == "model_names"), params)
+    made.con.execute("drop table rates")
+    models.replace_period(made.con, next(m for m in models.stage("rate") if m.name == "rates"), params)
+
+    def price(provider: str, model: str, meter: str, day: int) -> Fraction | None:
+        sql = f"select contracted_{meter} from rates where provider = ? and model = ? and service_tier = 'standard' and ? >= valid_from and ? < valid_to"
+        when = date(2026, 10, day)
+        ((found,),) = made.con.execute(sql, [provider, model, when, when]).fetchall()
+        return None if found is None else Fraction(found) * 1_000_000
+
+    def off(listed: str, percent: int) -> Fraction:
+        return Fraction(listed) * (100 - percent) / 100
+
+    assert price("anthropic", "claude-haiku-4-5", "output", 1) == off("5", 1)
+    assert price("openai", "gpt-5-mini", "output", 1) == off("2", 2)
+    assert price("openai", "gpt-5", "output", 9) == off("10", 3)
+    assert price("openai", "gpt-5", "output", 10) == off("10", 4)
+    assert [price("openai", "gpt-5", meter, 15) for meter in ("output", "reasoning", "input_uncached")] == [off("10", -5), off("10", -5), off("1.25", 4)]
+    assert [price("openai", "gpt-5", "cache_read", day) for day in (11, 12, 25)] == [off("0.125", 4), Fraction(1, 10), Fraction(1, 10)]
+    assert price("openai", "gpt-5", "input_uncached", 20) == off("1.25", 3)
+    assert [price("openai", "gpt-hidden", meter, 6) for meter in ("input_uncached", "cache_read", "output", "reasoning")] == [8, 8, 20, 20]
+    assert made.rows("select count(*) from rates r join rates s on r.provider = s.provider and r.model = s.model and r.service_tier = s.service_tier and r.input_gt = s.input_gt and r.valid_from < s.valid_from and s.valid_from < r.valid_to") == [(0,)]
+
+
+# --- refusals ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text, line, said",
+    [
+        (DISCOUNTS.replace("  - {id: model,", '  - {id: twice, provider: openai, model: gpt-5, percent: "9", from: 2026-10-19}\n  - {id: model,'), 6, "discounts of openai gpt-5 overlap"),
+        ('discounts:\n  - {id: all, percent: "1"}\n  - {id: again, percent: "2", from: 2026-10-01}\n', 4, "discounts of everything overlap"),
+        ('discounts:\n  - {id: a, model: gpt-5, percent: "1"}\n', 3, "needs its provider"),
+        ('discounts:\n  - {id: a, percent: "1", markup: "1"}\n', 3, "name a percent"),
+        ('discounts:\n  - {id: a, provider: openai, meter: output, percent: "1"}\n', 3, "a meter needs its model"),
+        (tiers("flat") + 'private_prices:\n  - {id: p, provider: openai, model: gpt-x, meter: output, per_million: "1"}\n', 3, "prices of openai gpt-x output overlap"),
+        (tiers("stepped"), 7, "mode"),
+        (tiers("flat").replace("up_to: 1000000", "up_to: 3000000"), 3, "tiers rise by up_to"),
+        (COMMITTED.replace("provider: openai", "provider: opanai"), 3, "unknown provider opanai"),
+        (COMMITTED.replace("to: 2027-01-10", "to: 2026-10-10"), 3, "holds on no day"),
+        (COMMITTED.replace("since: 2026-10-05", "since: 2026-10-15"), 3, "`since` is after `from`"),
+        (COMMITTED.replace('charge_description: "Committed*", ', ""), 3, "name at least one of service"),
+        (COMMITTED + MINIMUM.replace("id: plan", "id: reserved"), 5, "two contracts are called reserved"),
+        (MINIMUM.replace('amount: "310"', 'amount: "0"'), 3, "amount"),
+        ('fees:\n  - {id: f, provider: openai, lines: {service: x}}\n', 3, "name an amount a month or a percent"),
+    ],
+)  # fmt: skip
+def test_what_does_not_hold_together_is_refused_with_its_line(tmp_path: Path, text: str, line: int, said: str) -> None:
+    found = refused(tmp_path / "p", text)
+    assert said in found
+    assert any(text.startswith(f"contracts.yaml:{line}:") or f"contracts.yaml:{line}:" in text for text in found.split("\n") if said in text), found
