@@ -34,6 +34,9 @@ SUPPORT_FEE = Decimal(1200)
 TAXES = {"2026-09": Decimal("214.37"), "2026-10": Decimal("231.05")}
 CREDITS = {"2026-09": Decimal(-400), "2026-10": Decimal(-350)}
 
+LICENCE, LICENCE_DAY = Decimal(540), date(2026, 9, 15)  # of the gateway, for ninety days
+TRAINING, TRAINING_DAY = Decimal(362), date(2026, 9, 22)  # of a model that the docs team uses for half a year
+
 READ_UNIT, WRITE_UNIT = Decimal(16), Decimal(4)  # USD per million
 GIGABYTE_HOUR = Decimal("0.00045")
 BACKUP_GIGABYTE_HOUR = Decimal("0.000139")
@@ -84,7 +87,7 @@ def lines(events: Iterable[Event], fees: bool = True) -> tuple[BillLine, ...]:
     events = tuple(events)
     made = [*_token_lines(metered_tokens(events)), *_index_lines(events)]
     if fees:
-        made += [*_node_lines(), *_monthly_lines(), *_foreign_lines(), *_storage_lines(), *_document_lines()]
+        made += [*_node_lines(), *_monthly_lines(), *_term_lines(), *_foreign_lines(), *_storage_lines(), *_document_lines()]
         made += _shortfall_lines(made)
     order = list(BILLING_ACCOUNTS)
     return tuple(
@@ -255,6 +258,19 @@ def _monthly_lines() -> Iterator[BillLine]:
             "aws", "Amazon Bedrock", None, start, end, sub=OUR_SUB_ACCOUNT, category="Credit", frequency="One-Time",
             description="Migration credit", cost=CREDITS[month],
         )  # fmt: skip
+
+
+def _term_lines() -> Iterator[BillLine]:
+    """What is billed on one day and used up over many."""
+    bought, trained = _midnight(LICENCE_DAY), _midnight(TRAINING_DAY)
+    yield _line(
+        "aws", "AWS Marketplace", None, bought, bought + timedelta(days=1), sub=OUR_SUB_ACCOUNT, category="Purchase",
+        frequency="One-Time", description="Gateway licence, 90 days", cost=LICENCE,
+    )  # fmt: skip
+    yield _line(
+        "aws", "Amazon Bedrock", "Customization-Training", trained, trained + timedelta(days=1), sub=OUR_SUB_ACCOUNT,
+        description="Training of docs-extractor", resource="docs-extractor", cost=TRAINING,
+    )  # fmt: skip
 
 
 def _foreign_lines() -> Iterator[BillLine]:

@@ -121,6 +121,12 @@ BILL_ONLY_PRICES: dict[tuple[str, str], dict[str, str]] = {
 DISCOUNTS = {"aws": Decimal("0.925"), "google": Decimal("0.96")}  # what remains of the list price
 PRIVATE_PRICES = {("openai", "gpt-5-mini", "output"): (Decimal("1.80"), date(2026, 10, 1))}
 
+# Billed once and used up over a term: line text -> first day, first day after it. contracts.yaml declares the same.
+TERMS = {
+    "Gateway licence, 90 days": (date(2026, 9, 15), date(2026, 12, 14)),
+    "Training of docs-extractor": (date(2026, 9, 22), date(2027, 3, 22)),
+}
+
 MILLION = Decimal(1_000_000)
 
 

@@ -197,6 +197,23 @@ def billed(truth: Truth) -> dict[tuple[str, str], Decimal]:
     return _sum_lines((line, line.billed_cost) for line in truth.bill_lines if line.in_scope)
 
 
+def spread(truth: Truth, period: str) -> dict[str, Fraction]:
+    """Text of a bill line -> what the period carries of its cost, a day like any other of its term."""
+    totals: dict[str, Fraction] = {}
+    for line in truth.bill_lines:
+        if line.description in company.TERMS:
+            first, after = company.TERMS[line.description]
+            days = sum(first <= day < after for day in truth.days() if f"{day:%Y-%m}" == period)
+            totals[line.description] = Fraction(line.billed_cost) * days / (after - first).days
+    return totals
+
+
+def deferred(truth: Truth) -> Fraction:
+    """What has been billed for days after the last one of the truth."""
+    billed_once = sum((line.billed_cost for line in truth.bill_lines if line.description in company.TERMS), Decimal(0))
+    return Fraction(billed_once) - sum(sum(spread(truth, month).values()) for month in company.MONTHS)
+
+
 def out_of_scope(truth: Truth) -> dict[tuple[str, str], Decimal]:
     """(provider, month) -> what a shared bill says about accounts that are not ours."""
     return _sum_lines((line, line.billed_cost) for line in truth.bill_lines if not line.in_scope)

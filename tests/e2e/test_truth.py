@@ -9,7 +9,7 @@ from fractions import Fraction
 
 import pytest
 
-from pipelines.sample import Truth, company, expected
+from pipelines.sample import Truth, bills, company, expected
 from pipelines.sample.truth import TOKEN_METERS
 
 TRUTH = expected.as_of(Truth.make(), date(2026, 10, 31))
@@ -228,13 +228,35 @@ def test_late_files_and_the_restated_bill_become_corrections_of_september(rows) 
     assert dict(closed) == {p: v for (p, m), v in at_close.items() if m == "2026-09" and v}
 
 
+@pytest.mark.parametrize("period", PERIODS)
+def test_what_is_bought_for_a_term_costs_every_day_of_it(rows, period: str) -> None:
+    """Billed in September; each month carries its own days, of the licence through the platform team, of the model on its team."""
+    found = rows(
+        """
+        select c.contract_id, sum(c.effective_cost), sum(c.billed_cost)
+        from charges c where c.original_period = ? and c.contract_id is not null group by all order by 1
+        """,
+        [period],
+    )
+    days = expected.spread(TRUTH, period)
+    model, licence = days["Training of docs-extractor"], days["Gateway licence, 90 days"]
+    assert [row[0] for row in found] == ["docs-extractor", "gateway-licence"]
+    assert [row[2] for row in found] == ([bills.TRAINING, bills.LICENCE] if period == "2026-09" else [0, 0])
+    assert [Fraction(row[1]) for row in found] == [model, licence]
+    owners = rows(
+        "select distinct l.team_id, l.activity from ledger l join charges c using (charge_id) where c.contract_id = 'docs-extractor' and l.original_period = ?", [period]
+    )
+    assert owners == [("docs", "training")]
+
+
 def test_the_total_is_what_was_billed_plus_declared_hardware(rows) -> None:
     """Statements, rounded once per legal entity, carry exactly the vendors' bills and the declared hardware."""
     notebooks = sum((sum(expected.notebook_cost(TRUTH, period).values()) for period in PERIODS), Fraction())
     hardware = Decimal("1.85") * 16 * 24 * len(TRUTH.days()) + Decimal(notebooks.numerator) / notebooks.denominator
     accrued = rows("select coalesce(sum(effective_cost), 0) from charges where origin = 'accrual'")[0][0]
     total = rows("select sum(total_amount) from statements where state <> 'SUPERSEDED'")[0][0]
-    exact = sum(expected.billed(TRUTH).values()) + hardware + accrued
+    later = expected.deferred(TRUTH)
+    exact = sum(expected.billed(TRUTH).values()) + hardware + accrued - Decimal(later.numerator) / later.denominator
     assert rows("select sum(chargeback_cost) from ledger") == [(exact,)]
     entities = len(company.MONTHS) * 2
     assert abs(total - exact) <= entities * CENT / 2
