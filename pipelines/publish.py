@@ -60,6 +60,7 @@ TABLES = (
     Published("model_names", "all", "distinct * exclude (usage_period)"),
     Published("blended_rates", "all"),
     Published("gpu_costs", "all"),
+    Published("contract_costs", "all"),
     Published("periods", "period"),
     Published("period_events", "number"),
     Published("exceptions", "all"),

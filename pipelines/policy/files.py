@@ -454,7 +454,7 @@ class Contract(Dated):
 
 
 class Term(Contract):
-    """A contract whose bill lines are paid on their date, and whose cost is spread evenly over the days of its term."""
+    """A contract whose bill lines are paid on their date, and whose cost belongs to the days of its term."""
 
     start: date = Field(alias="from")
 
@@ -475,6 +475,21 @@ class Commitment(Term):
     kind: ClassVar[str] = "commitment"
     end: date = Field(alias="to")
     covers: CoveredUse | None = None
+
+    @property
+    def spread(self) -> tuple[date, date]:
+        return self.start, self.end
+
+
+class Prepaid(Term):
+    """Credit that use draws down: what is left when it ends is `commitment_idle`.
+
+    `drawn` finds the bill's negative lines that take from it; without it, use that is billed at nothing takes what it costs.
+    """
+
+    kind: ClassVar[str] = "prepaid"
+    end: date = Field(alias="to")
+    drawn: ContractLines | None = None
 
     @property
     def spread(self) -> tuple[date, date]:
@@ -578,6 +593,7 @@ class Contracts(File):
     private_prices: list[PrivatePrice] = []
     volume_tiers: list[VolumeTiers] = []
     commitments: list[Commitment] = []
+    prepaid: list[Prepaid] = []
     training_costs: list[TrainingCost] = []
     throughput: list[Throughput] = []
     minimums: list[Minimum] = []
@@ -586,15 +602,15 @@ class Contracts(File):
 
 
     @property
-    def terms(self) -> list[Commitment | TrainingCost]:
-        return [*self.commitments, *self.training_costs]
+    def terms(self) -> list[Commitment | Prepaid | TrainingCost]:
+        return [*self.commitments, *self.prepaid, *self.training_costs]
 
     @property
     def on_bills(self) -> dict[str, Sequence[Contract]]:
         """Key of the file -> its contracts that bills show as lines of their own."""
         return {
-            "commitments": self.commitments, "training_costs": self.training_costs, "throughput": self.throughput,
-            "minimums": self.minimums, "fees": self.fees,
+            "commitments": self.commitments, "prepaid": self.prepaid, "training_costs": self.training_costs,
+            "throughput": self.throughput, "minimums": self.minimums, "fees": self.fees,
         }  # fmt: skip
 
 

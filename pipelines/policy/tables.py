@@ -16,6 +16,7 @@ from pipelines.policy.files import (
     Condition,
     Contracts,
     LineTexts,
+    Prepaid,
     Term,
     TokenWeights,
     VectorIndex,
@@ -156,8 +157,10 @@ def _contracts(contracts: Contracts) -> Iterable[tuple[Any, ...]]:
     for i, c in enumerate(c for listed in contracts.on_bills.values() for c in listed):
         spread = c.spread if isinstance(c, Term) else (None, None)
         first, last = c.spread if isinstance(c, Term) else span(c)
-        texts = (getattr(c.lines, name) for name in LineTexts.model_fields)
-        yield (c.id, i, c.kind, c.provider, c.billing_account_id, *texts, c.since or first, *spread, first, last)
+        lines = [(c.kind, c.lines), ("drawn", c.drawn)] if isinstance(c, Prepaid) and c.drawn else [(c.kind, c.lines)]
+        for kind, texts in lines:
+            said = (getattr(texts, name) for name in LineTexts.model_fields)
+            yield (c.id, i, kind, c.provider, c.billing_account_id, *said, texts.since or first, *spread, first, last)
 
 
 def _keepers(index: VectorIndex) -> list[tuple[str | None, date, date]]:

@@ -2,7 +2,8 @@
 -- Only the source of record of a day counts; lines of a source on other days are left out.
 -- A recurring fee that covers several days is spread evenly over its days inside its billing period. What contracts.yaml
 -- declares as a commitment or a training cost is billed on its date, and its other costs are spread evenly over the days of
--- its term that are left: whatever the bill itself says to be its effective cost, so that nothing is amortized twice.
+-- its term that are left: whatever the bill itself says to be its effective cost, so that nothing is amortized twice. Prepaid credit costs nothing itself
+-- but on the last day of its term: what use has left of it.
 -- grain: source_file, source_row, usage_date
 --   in_scope: false for a line of a shared bill that is not ours: counted, never charged
 --   contract_id: the contract of contracts.yaml that the line is about
@@ -56,8 +57,10 @@ spread as (
         n.*,
         a.contract.contract_id as contract_id,
         a.contract.kind as contract_kind,
-        a.contract.spread_to is not null and n.effective_cost <> 0 as has_term,
-        not has_term and n.charge_frequency = 'Recurring' and n.charge_category in ('Usage', 'Purchase') as recurs,
+        coalesce(contract_kind in ('commitment', 'training') and n.effective_cost <> 0, false) as has_term,
+        coalesce(contract_kind in ('prepaid', 'drawn') and n.effective_cost <> 0, false) as is_credit,
+        a.contract.spread_to - 1 as last_day,
+        not has_term and not is_credit and n.charge_frequency = 'Recurring' and n.charge_category in ('Usage', 'Purchase') as recurs,
         case when has_term then greatest(n.usage_date, a.contract.spread_from)
             when recurs then greatest(n.charge_period_start::date, n.billing_period_start)
             else n.usage_date end as first_day,
@@ -68,6 +71,33 @@ spread as (
     from newest n
     left join agreed a on a.source_file = n.source_file and a.source_row = n.source_row
 ),
+-- What use drew from prepaid credit: the lines that say so, or, where the contract names none, use that is billed at nothing.
+drawn as (
+    select contract_id, sum(-pico(billed_cost)) as units
+    from spread
+    where contract_kind = 'drawn'
+    group by all
+    union all by name
+    select c.contract_id, sum(pico(s.effective_cost) - pico(s.billed_cost)) as units
+    from policy_contracts c
+    join policy_billing b on b.provider = c.provider
+    join spread s on s.source = b.source and s.usage_date >= c.valid_from and s.usage_date < c.valid_to
+        and (c.billing_account_id is null or c.billing_account_id = s.billing_account_id)
+    where c.kind = 'prepaid' and s.charge_category = 'Usage' and s.contract_id is null
+        and c.contract_id not in (select contract_id from policy_contracts where kind = 'drawn')
+    group by all
+),
+credit as (
+    select contract_id, sum(pico(effective_cost))::hugeint as bought
+    from spread
+    where contract_kind = 'prepaid' and is_credit
+    group by all
+),
+left_over as (
+    select c.contract_id, c.bought, greatest(c.bought - coalesce(d.units, 0), 0)::hugeint as units
+    from credit c
+    left join drawn d on d.contract_id = c.contract_id
+),
 -- Cost of a day is what lies between two cumulative days; billed cost of a term lies on the line's own date, which may come before.
 daily as (
     select
@@ -75,10 +105,18 @@ daily as (
         case when not s.has_term then i when i = 0 and s.first_day = s.usage_date then 0 else s.days end as billed_low,
         case when not s.has_term then i + 1 else s.days end as billed_high
     from spread s, lateral (select unnest(range(s.days)) as i)
+    where not s.is_credit
     union all by name
     select s.*, s.usage_date as line_date, 0 as low, 0 as high, 0 as billed_low, s.days as billed_high
     from spread s
-    where s.has_term and s.first_day > s.usage_date
+    where s.is_credit or (s.has_term and s.first_day > s.usage_date)
+    union all by name
+    select
+        s.* exclude (usage_date, days), s.last_day as usage_date, s.usage_date as line_date, 0 as low, l.units as high,
+        l.bought as days, 0 as billed_low, 0 as billed_high, true as is_left_over
+    from spread s
+    join left_over l on l.contract_id = s.contract_id
+    where s.contract_kind = 'prepaid' and s.is_credit and l.units > 0
 ),
 ours as (
     select
@@ -95,8 +133,8 @@ ours as (
     from daily d
     join policy_billing b on b.source = d.source
     where d.usage_date >= $period_start and d.usage_date < $period_end and d.usage_date <= $as_of
-        and case when d.has_term then d.line_date else d.usage_date end >= b.record_from
-        and case when d.has_term then d.line_date else d.usage_date end < b.record_to
+        and case when d.has_term or d.is_credit then d.line_date else d.usage_date end >= b.record_from
+        and case when d.has_term or d.is_credit then d.line_date else d.usage_date end < b.record_to
 ),
 matched as (
     select
@@ -146,7 +184,7 @@ named as (
             when 'Tax' then 'tax'
             when 'Credit' then 'credit'
             when 'Adjustment' then 'adjustment'
-            else coalesce(m.activity, case
+            else coalesce(if(o.is_left_over, 'commitment_idle', null), m.activity, case
                 when o.contract_kind = 'training' then 'training'
                 when contains(coalesce(r.model, lower(o.model_as_logged), ''), 'embed') then 'embedding'
                 when o.model_as_logged is not null then 'inference'
@@ -169,7 +207,7 @@ named as (
         money(cut(pico(o.effective_cost), o.low, o.high, o.days)) as effective_cost,
         money(cut(pico(o.billed_cost), o.billed_low, o.billed_high, o.days)) as billed_cost,
         o.billing_currency,
-        case when $as_of >= if(o.has_term, o.line_date, o.usage_date) + o.final_after_days then 'Final' else 'Estimated' end as estimate_status,
+        case when $as_of >= if(o.has_term or o.is_credit, o.line_date, o.usage_date) + o.final_after_days then 'Final' else 'Estimated' end as estimate_status,
         o.contract_id
     from ours o
     left join matched m on m.source_file = o.source_file and m.source_row = o.source_row and m.usage_date = o.usage_date

@@ -14,8 +14,11 @@ import duckdb
 import pytest
 
 from pipelines import models, policy, prices
-from pipelines.home import asset
+from pipelines.books import Entry
+from pipelines.errors import Refused
+from pipelines.home import Home, asset
 from pipelines.policy import Period, Policy
+from pipelines.run import Run
 from pipelines.sources import BILL_LINE
 from pipelines.yaml_file import PolicyRefused
 
@@ -196,6 +199,8 @@ def test_what_use_leaves_of_a_commitment_is_idle(tmp_path: Path) -> None:
         (day + DAY, "metered", "other", 7), (day + DAY, "unused", "commitment_idle", 3),
         (day + 2 * DAY, "metered", "other", 10),
     ]  # fmt: skip
+    costs = made.rows(next(m for m in models.stage("marts") if m.name == "contract_costs").sql)
+    assert costs == [("2026-10", "reserved", "openai", "USD", 30, 30, 21, 9)]
     shared = made.rows("select u.team_id, u.metered_cost from charge_usage u join origin_charges c using (charge_id) where c.contract_id is not null and c.usage_date = date '2026-10-10' order by 1")
     assert shared == [("a", 1), ("b", 3)]
 
@@ -212,6 +217,30 @@ def test_provisioned_units_are_used_by_tokens(tmp_path: Path) -> None:
     assert made.rows("select portion, activity, effective_cost, consumed_quantity from charge_portions order by 1") == [
         ("metered", "other", 12, 12), ("unused", "commitment_idle", 36, 36),
     ]  # fmt: skip
+
+
+PREPAID = """prepaid:
+  - {id: credits, provider: openai, lines: {charge_description: "Credits bought"}, from: 2026-10-05, to: 2026-11-21%s}
+"""
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_prepaid_credit_costs_what_is_used_of_it_and_its_rest_when_it_ends(tmp_path: Path, named: bool) -> None:
+    """Use takes 30 of 100 in October and 25.5 in November, as negative lines of the bill or as use that is billed at nothing."""
+    days = [(date(2026, 10, 7), "30"), (date(2026, 11, 20), "25.5")]
+    lines = [{"day": date(2026, 10, 5), "cost": "100", "charge_category": "Purchase", "charge_description": "Credits bought"}]
+    for day, cost in days:
+        lines.append({"day": day, "cost": cost} if named else {"day": day, "cost": cost, "billed_cost": "0"})
+        if named:
+            lines.append({"day": day, "cost": f"-{cost}", "charge_category": "Credit", "charge_description": "Credits used"})
+    made = Warehouse(agreed(tmp_path / "p", PREPAID % (', drawn: {charge_description: "Credits used"}' if named else "")), lines)
+    for period, effective, billed in ((OCTOBER, 30, 100), (NOVEMBER, Decimal("25.5") + Decimal("44.5"), 0)):
+        made.work(period)
+        made.check()
+        found = made.rows(f"select sum(effective_cost), sum(billed_cost) from origin_charges where usage_period = '{period.label}' and origin = 'bill'")
+        assert found == [(effective, billed)]
+    assert made.rows("select usage_date, effective_cost from origin_charges where activity = 'commitment_idle'") == [(date(2026, 11, 20), Decimal("44.5"))]
+    assert made.policy.reaches_back(NOVEMBER) == date(2026, 10, 5)
 
 
 # --- minimums and fees ---------------------------------------------------------------------------------------------------
@@ -366,3 +395,24 @@ def test_what_does_not_hold_together_is_refused_with_its_line(tmp_path: Path, te
     found = refused(tmp_path / "p", text)
     assert said in found
     assert any(text.startswith(f"contracts.yaml:{line}:") or f"contracts.yaml:{line}:" in text for text in found.split("\n") if said in text), found
+
+
+def test_a_term_that_a_closed_month_began_stays_as_it_was(tmp_path: Path) -> None:
+    """Else the parts that are booked and those still to come would not add up to what was billed."""
+    loaded = agreed(tmp_path / "p", COMMITTED)
+    assert loaded.terms_beyond(NOVEMBER) == loaded.terms_beyond(OCTOBER) != []
+    assert loaded.terms_beyond(Period("2027-01", date(2027, 1, 1), date(2027, 2, 1))) == []
+    closed = Entry(1, "closed", tmp_path, {"terms": loaded.terms_beyond(OCTOBER)}, {}, "")
+
+    def require(policy: Policy, entry: Entry) -> None:
+        Run(Home(tmp_path), duckdb.connect(), policy, None, NOVEMBER.start, print)._require_terms(OCTOBER, entry)  # type: ignore[arg-type]
+
+    require(loaded, closed)
+    require(agreed(tmp_path / "p", COMMITTED + MINIMUM), closed)
+    later = COMMITTED.replace("id: reserved", "id: more").replace("since: 2026-10-05", "since: 2026-11-01").replace("from: 2026-10-10", "from: 2026-11-02")
+    require(agreed(tmp_path / "p", COMMITTED + later.removeprefix("commitments:\n")), closed)
+    for changed in (COMMITTED.replace("2027-01-10", "2027-01-11"), later, ""):
+        with pytest.raises(Refused, match="reserved is not what 2026-10 was closed with"):
+            require(agreed(tmp_path / "p", changed), closed)
+    with pytest.raises(Refused, match=r"contracts\.yaml"):
+        require(loaded, Entry(1, "closed", tmp_path, {}, {}, ""))
