@@ -140,7 +140,7 @@ def _load_books(run: Run) -> None:
 def _require_rates(run: Run) -> None:
     missing = run.con.execute(
         """
-        select distinct l.period, l.billing_currency
+        select distinct l.billing_currency || ' to ' || b.currency || ' for ' || l.period
         from ledger l
         cross join policy_company b
         left join fx_rates f on f.usage_period = l.period and f.currency = l.billing_currency
@@ -149,10 +149,8 @@ def _require_rates(run: Run) -> None:
         """
     ).fetchall()
     if missing:
-        period, currency = missing[0]
-        raise Refused(
-            f"no exchange rate from {currency} for {period}", "data/landing/fx", "land a CSV with period,currency,rate,source"
-        )
+        pairs = ", ".join(pair for (pair,) in missing)
+        raise Refused(f"no exchange rate from {pairs}", "data/landing/fx", "land a CSV with period,currency,rate,rate_source")
 
 
 _MONEY = "DECIMAL(38,12)"

@@ -2,8 +2,9 @@
 -- Only the source of record of a day counts; lines of a source on other days are left out.
 -- A recurring fee that covers several days is spread evenly over its days inside its billing period. What contracts.yaml
 -- declares as a commitment or a training cost is billed on its date, and its other costs are spread evenly over the days of
--- its term that are left: whatever the bill itself says to be its effective cost, so that nothing is amortized twice. Prepaid credit costs nothing itself
--- but on the last day of its term: what use has left of it.
+-- its term that are left; an instalment, a recurring fee for days inside its billing period, over those. What is spread is the
+-- effective cost that the bill states, so that nothing is amortized twice. Prepaid credit costs nothing itself but on the last
+-- day of its term: what use has left of it.
 -- grain: source_file, source_row, usage_date
 --   in_scope: false for a line of a shared bill that is not ours: counted, never charged
 --   contract_id: the contract of contracts.yaml that the line is about
@@ -57,7 +58,9 @@ spread as (
         n.*,
         a.contract.contract_id as contract_id,
         a.contract.kind as contract_kind,
-        coalesce(contract_kind in ('commitment', 'training') and n.effective_cost <> 0, false) as has_term,
+        n.charge_frequency = 'Recurring' and n.charge_period_end > n.charge_period_start + interval 1 day
+            and n.charge_period_end <= n.billing_period_end as is_instalment,
+        coalesce(contract_kind in ('commitment', 'training') and n.effective_cost <> 0, false) and not coalesce(is_instalment, false) as has_term,
         coalesce(contract_kind in ('prepaid', 'drawn') and n.effective_cost <> 0, false) as is_credit,
         a.contract.spread_to - 1 as last_day,
         not has_term and not is_credit and n.charge_frequency = 'Recurring' and n.charge_category in ('Usage', 'Purchase') as recurs,

@@ -8,12 +8,13 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import duckdb
 import pytest
 
-from pipelines import models, policy, prices
+from pipelines import close, models, policy, prices
 from pipelines.books import Entry
 from pipelines.errors import Refused
 from pipelines.home import Home, asset
@@ -154,6 +155,15 @@ def test_what_the_bill_amortizes_itself_is_left_as_it_is(tmp_path: Path) -> None
     line = {"day": date(2026, 10, 10), "cost": "1000", **BOUGHT, "effective_cost": "0"}
     made = Warehouse(agreed(tmp_path / "p", COMMITTED), [line]).work()
     assert made.rows("select usage_date, effective_cost, billed_cost from origin_charges") == [(date(2026, 10, 10), 0, 1000)]
+
+
+def test_an_instalment_is_for_its_own_days(tmp_path: Path) -> None:
+    """What is paid by the month for a commitment of three months is the month's; it belongs to the commitment all the same."""
+    day = date(2026, 10, 10)
+    fee = {"day": day, "cost": "22", **BOUGHT, "charge_frequency": "Recurring", "charge_period_end": datetime(2026, 11, 1)}
+    made = Warehouse(agreed(tmp_path / "p", COMMITTED), [fee]).work()
+    made.check()
+    assert made.rows("select count(*), min(effective_cost), max(effective_cost), min(billed_cost), min(contract_id) from origin_charges") == [(22, 1, 1, 1, "reserved")]
 
 
 def test_only_days_until_today_cost(tmp_path: Path) -> None:
@@ -366,6 +376,23 @@ def test_the_narrowest_scope_makes_the_price(tmp_path: Path) -> None:
     assert price("openai", "gpt-5", "input_uncached", 20) == off("1.25", 3)
     assert [price("openai", "gpt-hidden", meter, 6) for meter in ("input_uncached", "cache_read", "output", "reasoning")] == [8, 8, 20, 20]
     assert made.rows("select count(*) from rates r join rates s on r.provider = s.provider and r.model = s.model and r.service_tier = s.service_tier and r.input_gt = s.input_gt and r.valid_from < s.valid_from and s.valid_from < r.valid_to") == [(0,)]
+
+
+# --- currencies ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_missing_exchange_rate_is_named_with_its_period_and_pair() -> None:
+    con = duckdb.connect()
+    con.execute("create table policy_company as select 'USD' as currency")
+    con.execute("create table ledger(version integer, period varchar, billing_currency varchar, chargeback_cost decimal(38, 12))")
+    con.executemany("insert into ledger values (?, ?, ?, ?)", [
+        (0, "2026-10", "EUR", 1), (0, "2026-11", "EUR", 1), (0, "2026-10", "JPY", 0), (0, "2026-11", "GBP", -1), (1, "2026-09", "CHF", 1), (0, "2026-10", "USD", 1),
+    ])  # fmt: skip
+    con.execute("create table fx_rates as select '2026-10' as usage_period, 'EUR' as currency, 1.1::decimal(38, 12) as rate")
+    with pytest.raises(Refused, match="no exchange rate from EUR to USD for 2026-11, GBP to USD for 2026-11; land a CSV"):
+        close._require_rates(SimpleNamespace(con=con))  # type: ignore[arg-type]
+    con.execute("insert into fx_rates values ('2026-11', 'EUR', 1.2), ('2026-11', 'GBP', 1.3)")
+    close._require_rates(SimpleNamespace(con=con))  # type: ignore[arg-type]
 
 
 # --- refusals ------------------------------------------------------------------------------------------------------------
