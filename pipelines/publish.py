@@ -61,6 +61,9 @@ TABLES = (
     Published("blended_rates", "all"),
     Published("gpu_costs", "all"),
     Published("contract_costs", "all"),
+    Published("rate_card", "all"),
+    Published("gpu_equivalents", "all"),
+    Published("recovery", "all"),
     Published("periods", "period"),
     Published("period_events", "number"),
     Published("exceptions", "all"),
@@ -102,7 +105,7 @@ def is_current(run: Run) -> bool:
     home, manifest = run.home, current_manifest(run.home)
     if manifest is None or manifest["state"] != state_fingerprint(run):
         return False
-    wanted = [home.current, home.reports / "index.html", *(home.reports / report["path"] for report in manifest["reports"])]
+    wanted = [home.current, *(home.reports / name for name in reports.PAGES), *(home.reports / report["path"] for report in manifest["reports"])]
     return all(path.is_file() for path in wanted)
 
 

@@ -17,6 +17,9 @@ from pipelines.run import Run, digest
 from pipelines.warehouse import replace_durably, sync, write_text
 
 
+PAGES = ("index.html", "rate-card.html")
+
+
 @dataclass(frozen=True)
 class Issued:
     """One workbook of one period and version; `href` is relative to reports/."""
@@ -47,12 +50,13 @@ def write(run: Run, database: Path) -> list[Issued]:
         for folder in run.home.reports.glob("*/draft"):
             if (folder.parent.name, 0) not in {(period, version) for period, version, _ in versions}:
                 shutil.rmtree(folder)
-        page = index.page(con, [asdict(one) for one in issued])
+        pages = dict(zip(PAGES, (index.page(con, [asdict(one) for one in issued]), index.rate_card(con)), strict=True))
     finally:
         con.close()
-    target = run.home.reports / "index.html"
-    if not target.is_file() or target.read_text(encoding="utf-8") != page:
-        write_text(target, page)
+    for name, page in pages.items():
+        target = run.home.reports / name
+        if not target.is_file() or target.read_text(encoding="utf-8") != page:
+            write_text(target, page)
     return issued
 
 
@@ -70,6 +74,8 @@ def _version(run: Run, con: duckdb.DuckDBPyConnection, period: str, version: int
             con.execute("select sha256(string_agg(ledger_id || effective_cost, '' order by ledger_id)) from ledger where period = ?", [period]).fetchall(),
             con.execute("from reconciliation where period = ? order by all", [period]).fetchall(),
             con.execute("select * exclude (events) from exceptions order by all").fetchall(),
+            con.execute("from rate_card order by all").fetchall(),
+            con.execute("from gpu_equivalents order by all").fetchall(),
         ]
     )
     manifest = folder / "manifest.json"

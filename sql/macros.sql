@@ -17,3 +17,11 @@ create or replace temp macro bare(name) as regexp_replace(lower(name), '[^a-z0-9
 -- Pico-units for a million tokens of this weight, where `cost` is for so many weighted tokens.
 create or replace temp macro per_million(cost, weight, weighted) as
     pico(cost) * (weight * 1000000)::hugeint * 1000000 // nullif((weighted * 1000000)::decimal(38, 0)::hugeint, 0);
+-- What the rate card calls a quantity of a vector index's bill; NULL for what it cannot sell by quantity.
+create or replace temp macro index_meter(activity, unit) as case
+    when activity = 'storage' and bare(unit) in ('gbmo', 'gbmonth', 'gbmonths', 'gibmo', 'gibmonths', 'gbhours', 'gibhours') then 'gb_months'
+    when activity = 'query' and bare(unit) = 'readunits' then 'read_units'
+    when activity = 'embedding' and bare(unit) = 'writeunits' then 'write_units' end;
+-- Millionths of what is sold, of a billed quantity: a month of storage has 730 hours.
+create or replace temp macro sold_millionths(unit, quantity) as
+    case when bare(unit) in ('gbhours', 'gibhours') then (pico(quantity) + 365000000) // 730000000 else (pico(quantity) + 500000) // 1000000 end;

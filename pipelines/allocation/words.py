@@ -6,11 +6,16 @@ A driver's own words stand in the header of its SQL (`called`), so that a new dr
 from __future__ import annotations
 
 from calendar import month_name
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import date, timedelta
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from pipelines import models
+from pipelines.yaml_file import Dated
+
+if TYPE_CHECKING:
+    from pipelines.policy.files import RateLine
 
 ALLOCATED = "@allocated"
 UNALLOCATED = "unallocated"
@@ -34,7 +39,8 @@ VALUES = {
 
 METERS = {
     "input_uncached": "uncached input", "cache_read": "cached input", "cache_write_5m": "writes to the five-minute cache",
-    "cache_write_1h": "writes to the one-hour cache", "output": "output",
+    "cache_write_1h": "writes to the one-hour cache", "output": "output", "input": "input", "tokens": "all tokens", "gpu_hours": "GPU-hours",
+    "queries": "searches", "read_units": "read units", "write_units": "write units", "gb_months": "storage",
 }  # fmt: skip
 
 
@@ -131,13 +137,15 @@ def token_weights(output: Decimal, cached: Decimal, other: Decimal, start: date 
     return f"{told}{f', {dates}' if dates else ''}."
 
 
-def rates(prices: Sequence[tuple[str, str, Decimal, str, date | None, date | None]], currency: str) -> str:
-    """One line of the rate card: (service, meter, rate, unit, start, end) of each version."""
-    said = [
-        f"{METERS.get(meter, meter)} of {service} at {rate:f} {currency} per {per}{f' {dates}' if (dates := span(start, end)) else ''}"
-        for service, meter, rate, per, start, end in prices
-    ]
-    return f"Sold: {'; '.join(said)}."
+def rate(line: RateLine, currency: str) -> str:
+    """One line of the rate card, with what single teams pay instead and its note."""
+
+    def at(price: Decimal, dates: Dated) -> str:
+        return f"{price:f} {currency} per {line.unit}{f' {days}' if (days := span(dates.start, dates.end)) else ''}"
+
+    own = [f"the {one.team} team pays {at(one.rate, one)}" for one in line.teams]
+    told = f"Sold: {'; '.join([f'{METERS[line.meter]} of {line.service} at {at(line.rate, line)}', *own])}."
+    return f"{told} {line.note.rstrip('.')}." if line.note else told
 
 
 def _plain(number: Decimal) -> str:

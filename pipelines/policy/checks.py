@@ -9,7 +9,7 @@ from itertools import combinations, pairwise
 from typing import Any
 
 from pipelines.errors import Refused
-from pipelines.policy.files import Belonging, Company, Contracts, DatedId, RateCard, Sources, Teams
+from pipelines.policy.files import SELLS, SOLD, TOKEN_METERS, Belonging, Company, Contracts, DatedId, RateCard, RateLine, Sources, Teams
 from pipelines.sources import KINDS, Format, registry
 from pipelines.sources.billing.mapped_bill import map_problems as bill_problems
 from pipelines.sources.gpu.mapped_gpu import map_problems as gpu_problems
@@ -223,14 +223,7 @@ class Checker:
             self.known("contracts", ("gpu_capacity", i, "legal_entity"), cards.legal_entity, self.entities, "legal entity", "name one of company.yaml")  # fmt: skip
         for words, dated in groups.items():
             self.apart("contracts", dated, words)
-        self.unique("rate_card", "lines", card.lines, "rate-card lines")
-        meters: dict[tuple[str, str], list[tuple[Loc, Dated]]] = defaultdict(list)
-        for i, rate in enumerate(card.lines):
-            pool = rate.covers.serving_pool
-            self.known_pool("rate_card", ("lines", i, "covers", "serving_pool"), pool)
-            meters[pool, rate.meter].append((("lines", i, "meter"), rate))
-        for (pool, meter), dated in meters.items():
-            self.apart("rate_card", dated, f"rates for {meter} of {pool}")
+        self.check_rate_card(card)
 
     def check_contracts(self) -> None:
         """Contracts that bills show: an id once in all of them, a provider that is billed, days on which they hold."""
@@ -243,3 +236,78 @@ class Checker:
                 seen.add(contract.id)
                 self.known("contracts", (key, i, "provider"), contract.provider, billed, "provider", "name one of sources.yaml that sends a bill")
                 self.in_order("contracts", [((key, i), contract)])
+
+    def check_rate_card(self, card: RateCard) -> None:
+        self.unique("rate_card", "lines", card.lines, "rate-card lines")
+        self.apart("rate_card", [(("gpu_equivalents", i), e) for i, e in enumerate(card.gpu_equivalents)], "GPU equivalents")
+        clusters = {cards.cluster for cards in self.contracts.gpu_capacity} | {gpu.cluster for gpu in self.sources.gpu}
+        team_ids = {team.id for team in self.teams.teams}
+        for i, line in enumerate(card.lines):
+            at, covers = ("lines", i, "covers"), line.covers
+            if line.meter not in SELLS[covers.kind]:
+                self.refuse("rate_card", ("lines", i, "meter"), f"{line.meter} of {covers.what} cannot be sold", f"use {', '.join(SELLS[covers.kind])}")
+            elif line.unit not in SOLD[line.meter]:
+                self.refuse("rate_card", ("lines", i, "unit"), f"{line.meter} cannot be sold per {line.unit}", f"use {', '.join(SOLD[line.meter])}")
+            self.known_pool("rate_card", (*at, "serving_pool"), covers.serving_pool)
+            self.known("rate_card", (*at, "cluster"), covers.cluster, clusters, "cluster", "name one of contracts.yaml or sources.yaml")
+            self.known("rate_card", (*at, "vector_index"), covers.vector_index, self.indexes, "vector index", "add it to teams.yaml under vector_indexes")  # fmt: skip
+            own: dict[str, list[tuple[Loc, Dated]]] = defaultdict(list)
+            for j, rate in enumerate(line.teams):
+                self.known("rate_card", ("lines", i, "teams", j, "team"), rate.team, team_ids, "team", "name a team of teams.yaml")
+                own[rate.team].append((("lines", i, "teams", j), rate))
+            for team, dated in own.items():
+                self.apart("rate_card", dated, f"rates of {line.id} for {team}")
+            self.in_order("rate_card", [(("lines", i), line)])
+            self.check_equivalents(i, line, card)
+        for (i, one), (j, other) in combinations(enumerate(card.lines), 2):
+            if _together(one, other):
+                self.check_two_lines(("lines", j, "meter"), one, other)
+        for i, line in enumerate(card.lines):
+            if line.covers.kind == "model":
+                self.check_whole_model(i, line, card)
+
+    def check_two_lines(self, loc: Loc, one: RateLine, other: RateLine) -> None:
+        """Two lines that hold on the same day do not sell the same use, and one thing is sold as one service."""
+        if _same_use(one, other):
+            what = other.meter if one.meter == other.meter else f"{one.meter} and {other.meter}"
+            self.refuse("rate_card", loc, f"rates for {what} of {other.covers.what} overlap", f"line {one.id} sells it too: end one on the day the other starts")
+        elif one.covers == other.covers and one.service != other.service and one.covers.kind in ("serving_pool", "model"):
+            self.refuse("rate_card", (*loc[:2], "service"), f"{other.covers.what} is sold as {one.service} and as {other.service}", "give both lines one service")
+
+    def check_whole_model(self, i: int, line: RateLine, card: RateCard) -> None:
+        """Every kind of a covered model's tokens has a rate on each day: what has none would be free."""
+        lines = [other for other in card.lines if other.covers == line.covers]
+        first, last = span(line)
+        for day in {first, *(span(other)[1] for other in lines)}:
+            sold = {other.meter for other in lines if span(other)[0] <= day < span(other)[1]}
+            if first <= day < last and "tokens" not in sold and not {"input", "output"} <= sold and not set(TOKEN_METERS) <= sold:
+                self.refuse("rate_card", ("lines", i, "meter"), f"not every token of {line.covers.what} has a rate", "sell `tokens`, or `input` and `output`")
+                return
+
+    def check_equivalents(self, i: int, line: RateLine, card: RateCard) -> None:
+        """Every card that stands in a cluster sold by equivalents has one on each of those days."""
+        if line.unit != "equivalent GPU-hour":
+            return
+        for cards in self.contracts.gpu_capacity:
+            first, last = max(span(cards)[0], span(line)[0]), min(span(cards)[1], span(line)[1])
+            if cards.cluster != line.covers.cluster or first >= last:
+                continue
+            for start, end in sorted(span(e) for e in card.gpu_equivalents if cards.gpu_model in e.gpus):
+                first = end if start <= first < end else first
+            if first < last:
+                self.refuse("rate_card", ("lines", i, "unit"), f"no equivalent of {cards.gpu_model}, which stands in {cards.cluster}", "add it under gpu_equivalents")
+
+
+def _together(one: Dated, other: Dated) -> bool:
+    return span(one)[0] < span(other)[1] and span(other)[0] < span(one)[1]
+
+
+def _same_use(one: RateLine, other: RateLine) -> bool:
+    """Whether both lines sell some of the same use, dates apart."""
+    if one.covers.kind != other.covers.kind:
+        return False
+    if one.covers.kind == "vector_index":
+        same = one.covers == other.covers or "all" in (one.covers.vector_indexes, other.covers.vector_indexes)
+        searches = {"queries", "read_units"}
+        return same and (one.meter == other.meter or {one.meter, other.meter} == searches)
+    return one.covers == other.covers and (one.meter == other.meter or "tokens" in (one.meter, other.meter))

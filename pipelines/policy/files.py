@@ -26,7 +26,25 @@ BELONGINGS = (
 TRACES = ("otel_genai", "langfuse")  # formats whose business context has no names of its own
 NO_FIELDS = ("litellm", "litellm_daily")  # formats whose fields stand where they always stand
 BODY = re.compile(r"prompt|completion|message|content|input|output|instruction|tool", re.IGNORECASE)  # of a call, in a trace
-UNITS = {"token": 1, "1K tokens": 1_000, "1M tokens": 1_000_000}
+TOKEN_METERS = ("input_uncached", "cache_read", "cache_write_5m", "cache_write_1h", "output")
+TOKEN_UNITS = {"token": 1, "1K tokens": 1_000, "1M tokens": 1_000_000}
+# What the rate card can sell: meter -> the units a rate may be for, and how many of the meter make one.
+# `input` is every kind of input without a line of its own, `tokens` every token alike.
+SOLD = {
+    **dict.fromkeys((*TOKEN_METERS, "input", "tokens"), TOKEN_UNITS),
+    "gpu_hours": {"GPU-hour": 1, "equivalent GPU-hour": 1},
+    "queries": {"query": 1, "1K queries": 1_000, "1M queries": 1_000_000},
+    "read_units": {"1K read units": 1_000, "1M read units": 1_000_000},
+    "write_units": {"1K write units": 1_000, "1M write units": 1_000_000},
+    "gb_months": {"GB-month": 1},
+}
+TOKENS_SOLD = (*TOKEN_METERS, "input", "tokens")
+SELLS = {  # what a line covers -> the meters it can sell
+    "serving_pool": TOKENS_SOLD,
+    "model": TOKENS_SOLD,
+    "cluster": ("gpu_hours",),
+    "vector_index": ("queries", "read_units", "write_units", "gb_months"),
+}
 
 
 def _currency(code: str) -> str:
@@ -615,20 +633,78 @@ class Contracts(File):
 
 
 class Covers(Strict):
-    serving_pool: Id
+    """What a rate-card line sells the use of: exactly one of these."""
+
+    serving_pool: Id | None = None
+    cluster: Id | None = None
+    vector_index: Name | None = None
+    vector_indexes: Literal["all"] | None = None
+    provider: Id | None = None
+    model: Name | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Covers:
+        if (self.provider is None) != (self.model is None):
+            raise ValueError("a model is named with its provider: {provider: openai, model: gpt-5}")
+        if sum(one is not None for one in (self.serving_pool, self.cluster, self.vector_index, self.vector_indexes, self.model)) != 1:
+            raise ValueError("name exactly one of serving_pool, cluster, vector_index, vector_indexes, or provider with model")
+        return self
+
+    @property
+    def kind(self) -> str:
+        """A key of `SELLS`."""
+        named = next(kind for kind in ("serving_pool", "cluster", "model", "vector_index", "vector_indexes") if getattr(self, kind) is not None)
+        return "vector_index" if named == "vector_indexes" else named
+
+    @property
+    def what(self) -> str:
+        """The thing in words: `llama-pool`, `openai gpt-5`, `all vector indexes`."""
+        if self.kind == "model":
+            return f"{self.provider} {self.model}"
+        return self.serving_pool or self.cluster or self.vector_index or "all vector indexes"
+
+
+class TeamRate(Dated):
+    """What one team pays instead, on these days."""
+
+    team: Id
+    rate: Price
 
 
 class RateLine(Dated):
     id: Name
     service: Name
     covers: Covers
-    meter: Literal["input_uncached", "cache_read", "cache_write_5m", "cache_write_1h", "output"]
-    unit: Literal[tuple(UNITS)]
+    meter: Literal[tuple(SOLD)]
+    unit: Literal[tuple(unit for units in SOLD.values() for unit in units)]
     rate: Price
+    teams: list[TeamRate] = []
+    note: Name | None = None
+
+    @property
+    def per_unit(self) -> int:
+        return SOLD[self.meter][self.unit]
+
+
+class GpuEquivalents(Dated):
+    """How many hours of the card that counts as one an hour of each card is."""
+
+    gpus: dict[Name, Annotated[Exact, Field(gt=0, max_digits=12, decimal_places=6)]] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _base(self) -> GpuEquivalents:
+        if 1 not in self.gpus.values():
+            raise ValueError("one of the cards counts as 1")
+        return self
+
+
+def _equivalents(value: Any) -> Any:
+    return [value if "gpus" in value else {"gpus": value}] if isinstance(value, dict) else value
 
 
 class RateCard(File):
     id: Id = "rate-card"
+    gpu_equivalents: Annotated[list[GpuEquivalents], BeforeValidator(_equivalents)] = []
     lines: list[RateLine] = []
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import date
 from decimal import Decimal
-from itertools import groupby
 
 from pipelines.allocation import rules, words
 from pipelines.policy import Policy
@@ -33,12 +32,8 @@ def token_weights(policy: Policy) -> list[tuple[str, date | None, date | None, D
 
 
 def _rate_card(policy: Policy) -> list[tuple[str, str, str]]:
-    lines = sorted(policy.rate_card.lines, key=lambda line: (line.id, line.start or date.min))
-    if not lines:
+    if not policy.rate_card.lines:
         return []
     bought = f"Bought at cost by the {policy.company.platform_team} team, which sells the use at the rate card."
-    told = [("rate-card", "rate card", bought)]
-    for line_id, versions in groupby(lines, key=lambda line: line.id):
-        version = [(line.service, line.meter, line.rate, line.unit, line.start, line.end) for line in versions]
-        told.append((line_id, "rate card", words.rates(version, policy.company.currency)))
-    return told
+    lines = sorted(policy.rate_card.lines, key=lambda line: line.id)
+    return [("rate-card", "rate card", bought), *((line.id, "rate card", words.rate(line, policy.company.currency)) for line in lines)]

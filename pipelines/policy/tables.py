@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from pipelines.policy.checks import span
 from pipelines.policy.files import (
-    UNITS,
     Belonging,
     Condition,
     Contracts,
@@ -64,8 +63,11 @@ COLUMNS = {
     "gpu_capacity": "entry integer, cluster varchar, gpu_model varchar, capacity_type varchar, gpus integer, rate decimal(18, 12),"
     f" provider varchar, legal_entity varchar, {_DATES}",
     "gpu_rates": "entry integer, hour_of_day integer, rate decimal(18, 12)",
-    "rate_card": "rate_card_id varchar, line_id varchar, service varchar, serving_pool varchar, meter varchar, unit varchar,"
-    f" per_unit hugeint, rate decimal(18, 12), {_DATES}",
+    "rate_card": "rate_card_id varchar, line_id varchar, service varchar, covers varchar, serving_pool varchar, cluster varchar,"
+    " vector_index_id varchar, provider varchar, model varchar, meter varchar, unit varchar, per_unit hugeint, rate decimal(18, 12),"
+    f" note varchar, {_DATES}",
+    "team_rates": f"line_id varchar, team_id varchar, rate decimal(18, 12), {_DATES}",
+    "gpu_equivalents": f"gpu_model varchar, equivalent decimal(12, 6), {_DATES}",
     "gl_accounts": "activity varchar, gl_account varchar",
     "close": "true_up_bound decimal(9, 6), unallocated_percent decimal(9, 6), unpriced_tokens_percent decimal(9, 6)",
 }
@@ -135,8 +137,13 @@ def _rows(policy: Policy) -> dict[str, list[tuple[Any, ...]]]:
         ],
         "gpu_rates": [(i, hour, rate) for i, g in enumerate(contracts.gpu_capacity) for hour, rate in enumerate(g.hourly_rates)],
         "rate_card": [
-            (policy.rate_card.id, r.id, r.service, r.covers.serving_pool, r.meter, r.unit, UNITS[r.unit], r.rate, *span(r))
+            (policy.rate_card.id, r.id, r.service, r.covers.kind, r.covers.serving_pool, r.covers.cluster, r.covers.vector_index,
+             r.covers.provider, r.covers.model, r.meter, r.unit, r.per_unit, r.rate, r.note, *span(r))
             for r in policy.rate_card.lines
+        ],
+        "team_rates": [(r.id, own.team, own.rate, *span(own)) for r in policy.rate_card.lines for own in r.teams],
+        "gpu_equivalents": [
+            (gpu_model, equivalent, *span(e)) for e in policy.rate_card.gpu_equivalents for gpu_model, equivalent in e.gpus.items()
         ],
         "gl_accounts": list(policy.accounts.expense.items()),
         "close": [(policy.close.true_up_bound, policy.close.tolerance.unallocated_percent, policy.close.tolerance.unpriced_tokens_percent)],

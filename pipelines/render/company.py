@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 
-from pipelines.render import controls, figures, gpus, words
+from pipelines.render import controls, figures, gpus, rates, words
 from pipelines.render.book import CHANGE, COUNT, MONEY, NOTE, QUANTITY, Book, Column, Look, Stamp, with_symbol
 from pipelines.render.figures import CENT, ZERO
 from pipelines.render.names import clip, month
@@ -51,7 +51,7 @@ class Company:
         self.total_row = 0
 
     def workbook(self) -> bytes:
-        for title in ("Summary", "Statements", "Reconciliation", "Exceptions", "GPUs", "GL lines", "Controls", "Lines", "Notes"):
+        for title in ("Summary", "Statements", "Reconciliation", "Exceptions", "GPUs", "Rates", "GL lines", "Controls", "Lines", "Notes"):
             getattr(self, "_" + title.lower().replace(" ", "_"))(title)
         self.book.name("Total_charge", "Statements", f"J{self.total_row}")
         self.book.name("Prior_month", "Statements", f"K{self.total_row}")
@@ -264,6 +264,9 @@ class Company:
     def _gpus(self, title: str) -> None:
         if self.con.execute("select count(*) from gpu_costs where period = ?", [self.period]).fetchall()[0][0]:
             gpus.sheet(self.book, title, self.con, self.period)
+
+    def _rates(self, title: str) -> None:
+        rates.sheet(self.book, title, self.con, self.period, self.version, None)
 
     def _gl_lines(self, title: str) -> None:
         """What would be posted: one row per legal entity, account and cost center; what is only shown comes after it."""

@@ -1,4 +1,7 @@
-"""The door page for finance: every month, its state, its workbooks, and what needs a look. One file, no network."""
+"""The pages for people: the door for finance (every month, its state, its workbooks, what needs a look) and the rate card.
+
+Each is one file without script or network.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import duckdb
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipelines.home import asset
-from pipelines.render import figures, words
+from pipelines.render import figures, rates, words
 from pipelines.render.figures import ZERO, Row
 from pipelines.render.names import cell_text, month
 
@@ -26,15 +29,25 @@ _WORDS = {
 
 def page(con: duckdb.DuckDBPyConnection, files: list[dict[str, Any]]) -> str:
     """The HTML of reports/index.html. `files`: every workbook (period, version, state, team_id, name, href, bytes, sha256)."""
-    environment = Environment(
-        loader=FileSystemLoader(str(asset("reports", "templates"))), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"money": _money, "size": _size, "clean": cell_text, "href": lambda text: quote(text, safe="/")}
     statements = figures.rows(con, "from statements order by period, version, team_id, cost_center")
     periods = [_period(con, period, statements, files) for period in figures.rows(con, "from periods order by period desc")]
     months = _months(periods)
     currency = statements[-1]["currency"] if statements else ""
-    return environment.get_template("index.html.j2").render(periods=periods, months=months, currency=currency)
+    rated = con.execute("select count(*) > 0 from rate_card").fetchall()[0][0]
+    return _render("index.html.j2", periods=periods, months=months, currency=currency, rated=rated)
+
+
+def rate_card(con: duckdb.DuckDBPyConnection) -> str:
+    """The HTML of reports/rate-card.html."""
+    return _render("rate-card.html.j2", **rates.page_parts(con))
+
+
+def _render(template: str, **parts: Any) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(str(asset("reports", "templates"))), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"money": _money, "rate": _rate, "size": _size, "clean": cell_text, "href": lambda text: quote(text, safe="/")}
+    return environment.get_template(template).render(**parts)
 
 
 def _period(con: duckdb.DuckDBPyConnection, period: Row, statements: list[Row], files: list[dict[str, Any]]) -> Row:
@@ -112,6 +125,12 @@ def _column(parts: list[tuple[str, Decimal]], top: Decimal) -> Row:
 
 def _money(amount: Decimal | None) -> str:
     return "–" if amount is None else f"{words.half_up(amount) + 0:,.2f}".replace("-", "−")
+
+
+def _rate(amount: Decimal) -> str:
+    """All digits that say something, at least two of them after the point."""
+    whole, _, digits = f"{amount:,f}".partition(".")
+    return f"{whole}.{digits.rstrip('0').ljust(2, '0')}"
 
 
 def _size(number: int) -> str:

@@ -1,4 +1,4 @@
-"""The workbook of one team: Summary, Statement, Shared costs, Days, Controls, Detail, Notes."""
+"""The workbook of one team: Summary, Statement, Shared costs, Days, Rates, Controls, Detail, Notes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 
 from pipelines.allocation.words import driver
-from pipelines.render import controls, figures, summary, words
+from pipelines.render import controls, figures, rates, summary, words
 from pipelines.render.book import (
     CHANGE,
     COUNT,
@@ -83,10 +83,10 @@ class Team:
 
     def workbook(self) -> bytes:
         book = self.book
-        for title in ("Statement", "Shared costs", "Days", "Controls", "Detail", "Notes"):
+        for title in ("Statement", "Shared costs", "Days", "Rates", "Controls", "Detail", "Notes"):
             getattr(self, "_" + title.lower().replace(" ", "_"))(title)
         summary.team_sheet(self, "Summary")
-        book.wb.move_sheet("Summary", -6)
+        book.wb.move_sheet("Summary", 1 - len(book.wb.sheetnames))
         book.wb.active = 0
         book.name("Total_charge", "Statement", self.total_cell)
         book.name("Prior_month", "Statement", self.total_cell.replace("J", "N"))
@@ -299,6 +299,9 @@ class Team:
             if amount > 0:
                 found.setdefault(day, (name, amount))
         return found
+
+    def _rates(self, title: str) -> None:
+        rates.sheet(self.book, title, self.con, self.period, self.scope["version"], self.scope["team_id"])
 
     def _controls(self, title: str) -> None:
         controls.team_sheet(self, title)

@@ -4,7 +4,8 @@
 with tariff as (
     select
         charge_id, 'rate card' as provider, rate_card_id as billing_account_id, team_id as sub_account_id, legal_entity,
-        service, meter as sku_meter, min(model) as model, serving_pool, usage_date, sum(quantity)::hugeint as quantity, currency
+        service, meter as sku_meter, min(model) as model, min(activity) as activity, serving_pool, cluster, vector_index_id, usage_date,
+        sum(consumed_quantity)::decimal(38, 12) as consumed_quantity, consumed_unit, currency
     from tariffs
     where usage_period = $period
     group by all
@@ -19,10 +20,10 @@ where usage_period = $period
 union all by name
 select
     charge_id, provider, billing_account_id, sub_account_id, legal_entity, null as invoice_id, 'Usage' as charge_category,
-    null as charge_class, service, sku_meter, model, null as region, 'standard' as service_tier, 'inference' as activity,
-    null as vector_index_id, serving_pool, null as cluster, 'tariff' as origin, usage_date,
+    null as charge_class, service, sku_meter, model, null as region, 'standard' as service_tier, activity,
+    vector_index_id, serving_pool, cluster, 'tariff' as origin, usage_date,
     usage_date::timestamp as charge_period_start, usage_date::timestamp + interval 1 day as charge_period_end,
-    strftime(usage_date, '%Y-%m') as billing_period, quantity::decimal(38, 12) as consumed_quantity, 'Tokens' as consumed_unit,
+    strftime(usage_date, '%Y-%m') as billing_period, consumed_quantity, consumed_unit,
     0::decimal(38, 12) as list_cost, 0::decimal(38, 12) as contracted_cost, 0::decimal(38, 12) as effective_cost,
     0::decimal(38, 12) as billed_cost, currency as billing_currency, 'Final' as estimate_status
 from tariff

@@ -1,12 +1,6 @@
 -- Who carries what of each charge of one usage period; for every charge the rows add up to it in every cost column.
 -- grain: charge_id, portion, part, stage, rule_id, team_id, project_id, application, environment, activity
-with covered as (
-    select distinct p.charge_id, p.portion, p.effective_cost
-    from charge_portions p
-    join policy_rate_card r on r.serving_pool = p.serving_pool and p.usage_date >= r.valid_from and p.usage_date < r.valid_to
-    where p.usage_period = $period
-),
-shared as (
+with shared as (
     select
         a.charge_id, a.portion, a.part, a.target as team_id, a.project_id, a.application, a.environment,
         coalesce(a.activity, p.activity) as activity,
@@ -17,33 +11,34 @@ shared as (
         a.reason
     from allocations a
     join charge_portions p on p.usage_period = $period and p.charge_id = a.charge_id and p.portion = a.portion
-    left join covered v on v.charge_id = a.charge_id and v.portion = a.portion
+    left join covered_portions v on v.usage_period = $period and v.charge_id = a.charge_id and v.portion = a.portion
 ),
--- What the rate card covers is bought by the platform at cost ...
+-- What the rate card covers is bought by the platform at cost (`part` is the service) ...
 recovered as (
     select
-        v.charge_id, 'recovery' as portion, '' as part, b.platform_team as team_id, 'recovery' as activity,
+        v.charge_id, 'recovery' as portion, v.service as part, b.platform_team as team_id, 'recovery' as activity,
         'rate card' as cost_pool, 'rate-card' as rule_id, 'to' as method, 0 as fallback_level,
         sum(v.effective_cost)::decimal(38, 12) as chargeback_cost
-    from covered v
+    from covered_portions v
     cross join policy_company b
+    where v.usage_period = $period
     group by all
 ),
 -- ... and sold at the rate.
 sold as (
     select
-        charge_id, 'metered' as portion, '' as part, team_id, project_id, application, environment, 'inference' as activity,
+        charge_id, 'metered' as portion, '' as part, team_id, project_id, application, environment, activity,
         'rate card' as cost_pool, line_id as rule_id, 'rate' as method, 0 as fallback_level, meter as driver,
         consumed_quantity as driver_quantity, consumed_quantity, amount as chargeback_cost,
-        money(cut(1000000000000, (sum(quantity) over so_far - quantity)::hugeint, (sum(quantity) over so_far)::hugeint,
-            (sum(quantity) over (partition by charge_id))::hugeint)) as allocated_ratio
+        money(cut(1000000000000, (sum(millionths) over so_far - millionths)::hugeint, (sum(millionths) over so_far)::hugeint,
+            (sum(millionths) over (partition by charge_id))::hugeint)) as allocated_ratio
     from tariffs
     where usage_period = $period
     window so_far as (
-        partition by charge_id order by project_id, application, environment, serving_pool, model rows unbounded preceding)
+        partition by charge_id order by project_id, application, environment, activity rows unbounded preceding)
     union all by name
     select
-        t.charge_id, 'recovery' as portion, '' as part, b.platform_team as team_id, 'recovery' as activity,
+        t.charge_id, 'recovery' as portion, t.service as part, b.platform_team as team_id, 'recovery' as activity,
         'rate card' as cost_pool, t.line_id as rule_id, 'rate' as method, 0 as fallback_level, t.meter as driver,
         -sum(t.amount)::decimal(38, 12) as chargeback_cost
     from tariffs t

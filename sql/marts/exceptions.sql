@@ -1,6 +1,6 @@
 -- What an owner should look at: money or usage in a named state other than settled, counted in dollars where it can be.
 -- grain: period, kind, what
---   kind: unallocated, unmetered, unpriced, unbilled, not_comparable, out_of_scope, gpu_beyond_capacity, gpu_without_cost, rejected
+--   kind: unallocated, unmetered, unpriced, unbilled, not_comparable, out_of_scope, gpu_beyond_capacity, gpu_without_cost, gpu_without_rate, rejected
 --   what: the account, model or source it concerns
 --   amount: dollars concerned, in the bill's currency; NULL where no price is known
 --   events: events, lines or rows concerned
@@ -80,6 +80,16 @@ without_cost as (
         and c.gpu_model in (coalesce(h.gpu_model, ''), '')
     group by all
 ),
+without_rate as (
+    select
+        g.usage_period as period, 'gpu_without_rate' as kind, g.cluster || ' ' || coalesce(g.gpu_model, '?') as what,
+        null::decimal(38, 12) as amount, count(*) as events, 'hours of GPUs that the rate card has no equivalent for: nobody is charged for them' as detail
+    from gpu_hourly g
+    join policy_rate_card r on r.cluster = g.cluster and r.unit = 'equivalent GPU-hour' and g.usage_date >= r.valid_from and g.usage_date < r.valid_to
+    anti join policy_gpu_equivalents e on e.gpu_model = g.gpu_model and g.usage_date >= e.valid_from and g.usage_date < e.valid_to
+    where g.serving_pool is null and g.use in ('used', 'idle_reserved')
+    group by all
+),
 rejected as (
     select
         strftime(f.night, '%Y-%m') as period, 'rejected' as kind, q.kind || ' ' || q.source || ': ' || q.reason as what,
@@ -95,4 +105,5 @@ union all select period, kind, what, amount, events, detail from states
 union all select period, kind, what, amount, events, detail from foreign_lines
 union all select period, kind, what, amount, events, detail from beyond_capacity
 union all select period, kind, what, amount, events, detail from without_cost
+union all select period, kind, what, amount, events, detail from without_rate
 union all select period, kind, what, amount, events, detail from rejected

@@ -11,7 +11,7 @@ import pytest
 
 from pipelines import policy, warehouse
 from pipelines.errors import Refused
-from pipelines.policy import Period
+from pipelines.policy import Period, prose
 from pipelines.policy.files import FILES
 from pipelines.policy.tables import COLUMNS
 from pipelines.sample import policy_files
@@ -73,11 +73,66 @@ REFUSED = [
     ("contracts", 'rate: "1.85", provider: larkfield-dc,', 'rate: "1.85",', "needs the provider"),
     ("rate_card", "covers: {serving_pool: llama-pool}", "covers: {serving_pool: pool}", "unknown serving pool pool"),
     ("rate_card", "meter: cache_read", "meter: input_uncached", "rates for input_uncached of llama-pool overlap"),
+    ("rate_card", "meter: cache_read", "meter: tokens", "rates for input_uncached and tokens of llama-pool overlap"),
     ("rate_card", 'rate: "0.60"', 'rate: ".nan"', "rate"),
+    ("rate_card", "covers: {serving_pool: llama-pool}", "covers: {serving_pool: llama-pool, cluster: batch}", "name exactly one of"),
+    ("rate_card", "covers: {serving_pool: llama-pool}", "covers: {provider: openai}", "a model is named with its provider"),
+    ("rate_card", "unit: 1M tokens", "unit: query", "input_uncached cannot be sold per query; use token, 1K tokens, 1M tokens"),
     ("accounts", "  query:", "  queries:", "queries"),
     ("close", 'true_up_bound: "1.10"', 'true_up_bound: "0.9"', "true_up_bound"),
     ("close", "version: 1", "version: 1\nversion: 1", "duplicate key"),
 ]  # fmt: skip
+
+
+CARD = "version: 1\nlines:\n"
+GPT = "service: GPT-5, covers: {provider: openai, model: gpt-5}, unit: 1M tokens, rate: 1"
+HOURS = "service: GPUs, covers: {cluster: batch}, meter: gpu_hours, rate: 1"
+REFUSED_CARDS = [  # lines of the card, the line of the file that is refused, and why
+    (["{id: a, %s, meter: output}" % GPT], 3, "not every token of openai gpt-5 has a rate"),
+    (["{id: a, %s, meter: output}" % GPT, "{id: b, %s, meter: input, to: 2026-10-01}" % GPT], 3, "not every token of openai gpt-5 has a rate"),
+    (["{id: a, %s, meter: tokens}" % GPT, "{id: b, %s, meter: cache_read}" % GPT], 4, "rates for tokens and cache_read of openai gpt-5 overlap"),
+    (["{id: a, %s, meter: input}" % GPT, "{id: b, %s, meter: output}" % GPT.replace("GPT-5", "GPT")], 4, "openai gpt-5 is sold as GPT-5 and as GPT"),
+    (["{id: a, %s, unit: GPU-hour}" % HOURS.replace("gpu_hours", "tokens")], 3, "tokens of batch cannot be sold; use gpu_hours"),
+    (["{id: a, %s, meter: tokens, teams: [{team: nobody, rate: 1}]}" % GPT], 3, "unknown team nobody"),
+    (["{id: a, %s, meter: tokens, teams: [{team: docs, rate: 1}, {team: docs, rate: 2, from: 2026-10-01}]}" % GPT], 3, "rates of a for docs overlap"),
+    (["{id: a, %s, meter: tokens, to: 2026-10-01, from: 2026-10-01}" % GPT], 3, "holds on no day"),
+    (["{id: a, %s, unit: equivalent GPU-hour}" % HOURS], 3, "no equivalent of A100, which stands in batch"),
+    (["{id: a, %s, unit: GPU-hour}" % HOURS.replace("batch", "bach")], 3, "unknown cluster bach"),
+    (["{id: a, service: S, covers: {vector_index: catalogue}, meter: queries, unit: query, rate: 1}"], 3, "unknown vector index catalogue"),
+    (["{id: a, service: S, covers: {vector_index: catalog}, meter: queries, unit: query, rate: 1}",
+      "{id: b, service: S, covers: {vector_indexes: all}, meter: read_units, unit: 1M read units, rate: 1}"], 4, "overlap"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("lines, at, said", REFUSED_CARDS)
+def test_what_is_wrong_with_a_rate_card_is_refused_with_its_line(folder: Path, lines: list[str], at: int, said: str) -> None:
+    (folder / "rate_card.yaml").write_text(CARD + "\n".join(f"  - {line}" for line in lines) + "\n")
+    found = refusals(folder)
+    assert any(text.startswith(f"rate_card.yaml:{at}:") and said in text for text in found), found
+
+
+def test_rates_may_follow_each_other_and_divide_a_thing_between_them(folder: Path) -> None:
+    lines = [
+        "{id: a, %s, meter: tokens, to: 2026-10-01}" % GPT, "{id: b, %s, meter: input, from: 2026-10-01}" % GPT, "{id: c, %s, meter: output, from: 2026-10-01}" % GPT,
+        "{id: d, %s, meter: cache_read, from: 2026-10-01, teams: [{team: docs, rate: '0.5', to: 2026-11-01}, {team: docs, rate: 2, from: 2026-11-01}]}" % GPT,
+        "{id: e, %s, unit: equivalent GPU-hour}" % HOURS,
+        "{id: f, service: S, covers: {vector_index: catalog}, meter: queries, unit: query, rate: 1}",
+        "{id: g, service: T, covers: {vector_indexes: all}, meter: gb_months, unit: GB-month, rate: 1}",
+    ]  # fmt: skip
+    equivalents = "gpu_equivalents:\n  - {gpus: {A100: 1}, to: 2026-10-01}\n  - {gpus: {A100: 1, H100: 2.5}, from: 2026-10-01}\n"
+    (folder / "rate_card.yaml").write_text("version: 1\n" + equivalents + "lines:\n" + "\n".join(f"  - {line}" for line in lines) + "\n")
+    con = warehouse.memory()
+    policy.register(con, policy.load(folder))
+    assert con.execute("select covers, count(*) from policy_rate_card group by all order by all").fetchall() == [("cluster", 1), ("model", 4), ("vector_index", 2)]
+    assert con.execute("select equivalent::varchar from policy_gpu_equivalents where gpu_model = 'H100'").fetchall() == [("2.500000",)]
+    told = [sentence for _, _, sentence in prose.sentences(policy.load(folder))]
+    wanted = (
+        "Sold: cached input of GPT-5 at 1 USD per 1M tokens from 1 October 2026; the docs team pays 0.5 USD per 1M tokens until 31 October 2026;"
+        " the docs team pays 2 USD per 1M tokens from 1 November 2026."
+    )
+    assert wanted in told
+    (folder / "rate_card.yaml").write_text("version: 1\ngpu_equivalents: {H100: 2.5}\n")
+    assert any("one of the cards counts as 1" in text for text in refusals(folder))
 
 
 @pytest.mark.parametrize("file, old, new, said", REFUSED)
@@ -212,6 +267,8 @@ def test_every_table_is_made_and_numbers_keep_their_digits(folder: Path) -> None
     replaced(folder / "contracts.yaml", 'rate: "1.85"', 'rate: "1.850000000001"')
     usage = "\nusage:\n  - {name: openai-usage, format: openai_usage, provider: openai, billing_account_id: org-larkfield}\n\ngpu:"
     replaced(folder / "sources.yaml", "\ngpu:", usage)
+    replaced(folder / "rate_card.yaml", 'rate: "0.60"', 'rate: "0.60"\n    teams: [{team: docs, rate: "0.50"}]')
+    replaced(folder / "rate_card.yaml", "lines:", "gpu_equivalents: {A100: 1}\nlines:")
     con = warehouse.memory()
     policy.register(con, policy.load(folder))
     assert all(con.execute(f"select count(*) > 0 from policy_{name}").fetchall() == [(True,)] for name in COLUMNS)

@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import zipfile
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -56,11 +56,26 @@ def company(days: int = 20, projects: int = 3) -> duckdb.DuckDBPyConnection:
     con.execute("insert into reconciliation values ('2026-10', 'openai', 'acct-1', 'matched', 'billed cost shared by metered cost', 100, 100.2, 0.1, 0.1, 0),"
                 " ('2026-10', 'anthropic', 'acct-2', 'unbilled', 'accrued at our prices until the bill comes', 12, null, null, null, null)")
     con.execute("create table gpu_costs(period varchar)")  # no GPUs, no sheet of them
+    con.execute(
+        """
+        create table rate_card as select * from (values
+            ('card', 'own-in', 'Own Llama', 'serving_pool', 'llama-pool', null, 'input', '1M tokens', 0.6::decimal(18, 12), 'USD', date '2026-09-01', null, '=1+1'),
+            ('card', 'own-in', 'Own Llama', 'serving_pool', 'llama-pool', 'support', 'input', '1M tokens', 0.5::decimal(18, 12), 'USD', date '2026-10-01', null, null),
+            ('card', 'hours', 'GPU time', 'cluster', 'batch', null, 'gpu_hours', 'equivalent GPU-hour', 3::decimal(18, 12), 'USD', date '2026-10-16', null, null),
+            ('card', 'old', 'Own Llama', 'serving_pool', 'llama-pool', null, 'input', '1M tokens', 9::decimal(18, 12), 'USD', null, date '2026-09-01', null),
+            ('card', 'next', $script, 'serving_pool', 'llama-pool', null, 'output', '1M tokens', 2.125::decimal(18, 12), 'USD', date '2026-11-01', null, null))
+            t(rate_card_id, line_id, service, covers, covered, only_team, meter, unit, rate, currency, valid_from, valid_to, note)
+        """,
+        {"script": SCRIPT},
+    )
+    con.execute("create table gpu_equivalents as select * from (values ('A100', 1::decimal(12, 6), null::date, null::date), ('H100', 2.5, null, null))"
+                " t(gpu_model, equivalent, valid_from, valid_to)")
     con.execute("create table policy_vector_indexes as select 'catalog' as vector_index_id, 'Product catalog' as name")
     con.execute("create table policy_serving_pools(serving_pool varchar, name varchar)")
     for period, version in (("2026-09", 1), ("2026-10", 0)):
         _fill(con, period, version, days, projects)
-    con.execute(f"create view shared_costs as {next(m.sql for m in models.stage('marts') if m.name == 'shared_costs')}")
+    for mart in ("shared_costs", "recovery"):
+        con.execute(f"create view {mart} as {next(m.sql for m in models.stage('marts') if m.name == mart)}")
     return con
 
 
@@ -115,7 +130,7 @@ def _fill(con: duckdb.DuckDBPyConnection, period: str, version: int, days: int, 
         select
             * exclude (share), $period as period, $version as version, md5(row_number() over ()::varchar || $period) as ledger_id,
             'c-' || $period || '-' || usage_date || service || case when cost_pool = 'rate card' then '' else category || activity end as charge_id,
-            'metered' as portion, '' as part, 0 as fallback_level, 0 as allocated_ratio, effective_cost as billed_cost, effective_cost as contracted_cost,
+            'metered' as portion, case when activity = 'recovery' then 'Own Llama' else '' end as part, 0 as fallback_level, 0 as allocated_ratio, effective_cost as billed_cost, effective_cost as contracted_cost,
             effective_cost * 1.1 as list_cost,
             'USD' as billing_currency, 'Final' as estimate_status,
             md5(concat_ws('|', $period, team_id, category, service, model, activity)) as line_id
@@ -408,6 +423,40 @@ def test_what_the_rate_card_covers_is_explained(books: dict[str, bytes]) -> None
     assert rows[heading + 1][1] == "Amazon EC2" and rows[heading + 1][7:9] == (275, 0)  # list cost, amount
     assert "not shared again" in texts(books["platform"])
     assert {"Bought at cost", "Sold at the rate", "Recovered by the rate card", "180.00 of 250.00 USD"} <= set(texts(books["platform"]).splitlines())
+
+
+def test_the_rates_sheet_has_the_lines_of_the_month_and_only_our_own_exceptions(books: dict[str, bytes]) -> None:
+    lines = {team: [row[1:9] for row in opened(books[team])["Rates"].iter_rows(values_only=True, min_row=6)] for team in ("search", "support", "company")}
+    day = lambda text: datetime.fromisoformat(text)  # noqa: E731
+    hours = ("GPU time", "GPU-hours", "batch", 3, "equivalent GPU-hour", "everybody", day("2026-10-16"), None)
+    everybody = ("Own Llama", "Input", "llama-pool", 0.6, "1M tokens", "everybody", day("2026-09-01"), None)
+    own = ("Own Llama", "Input", "llama-pool", 0.5, "1M tokens", "support", day("2026-10-01"), None)
+    assert lines["search"][:2] == [hours, everybody] and lines["support"][:3] == lines["company"][:3] == [hours, everybody, own]
+    assert own not in lines["search"]
+    assert ("H100", 2.5, None, None) in [row[:4] for row in lines["search"]]
+    assert "What the services cost" not in texts(books["search"])
+
+
+def test_the_company_sees_what_the_rates_brought_in(books: dict[str, bytes]) -> None:
+    rows = [row[1:7] for row in opened(books["company"])["Rates"].iter_rows(values_only=True)]
+    assert ("Own Llama", 250, 180, 0.72, -70, "USD") in rows and ("All services", 250, 180, 0.72, -70, "USD") in rows
+
+
+def test_no_rate_card_no_sheet_of_rates() -> None:
+    con = company(days=2, projects=1)
+    con.execute("delete from rate_card; drop view recovery; create table recovery(period varchar, version integer, service varchar, billing_currency varchar)")
+    assert "Rates" not in opened(workbook.team(con, period="2026-10", version=0, team_id="search")).sheetnames
+    assert "Rates" not in opened(workbook.company(con, period="2026-10", version=0)).sheetnames
+    assert "There is no rate card" in index.rate_card(con) and "rate-card.html" not in index.page(con, [])
+
+
+def test_the_page_of_the_rate_card_says_what_holds_and_what_comes(con: duckdb.DuckDBPyConnection) -> None:
+    html = index.rate_card(con)
+    now, _, later = html.partition("<h2>To come</h2>")
+    assert "0.60" in now and "support team only" in now and "H100" in now and "−70.00" in now and "as of 2026-10-21" in now
+    assert "2.125" not in now and "2.125" in later.partition("No longer in force")[0] and "9.00" in later.partition("No longer in force")[2]
+    assert "<script" not in html and "&lt;script&gt;" in html and "http" not in html.replace("http-equiv", "")
+    assert html == index.rate_card(con) and 'href="rate-card.html"' in index.page(con, [])
 
 
 def test_readers_meet_words_and_not_codes(books: dict[str, bytes]) -> None:
