@@ -31,6 +31,12 @@ def _month(text: str) -> str:
     return text
 
 
+def _part(name: str | None) -> str | None:
+    if name not in (None, "rates"):
+        raise typer.BadParameter("only `rates` can be asked for")
+    return name
+
+
 MonthArgument = Annotated[str, typer.Argument(metavar="YYYY-MM", callback=_month)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
@@ -226,13 +232,65 @@ def what_if(
 
 
 @app.command("policy")
-def show_policy(home: HomeOption = None) -> None:
-    """The rules in plain language: who pays for what, the rate card, and what a token weighs."""
-    from pipelines import policy
+def show_policy(
+    part: Annotated[str | None, typer.Argument(metavar="[rates]", callback=_part, help="rates: propose rates from last month's cost.", show_default=False)] = None,
+    home: HomeOption = None,
+) -> None:
+    """The rules in plain language; with `rates`, lines for the rate card from what our own models and GPUs cost."""
+    from pipelines import policy, rate_proposal
     from pipelines.home import Home
     from pipelines.policy import prose
 
-    print(prose.text(policy.load(Home.find(home).require_policy().policy)))
+    where = Home.find(home).require_policy()
+    print(rate_proposal.text(where) if part else prose.text(policy.load(where.policy)))
+
+
+@app.command("estimate")
+def estimate_project(
+    file: Annotated[Path | None, typer.Option("--file", help="A project with several models, clusters or indexes, in YAML.")] = None,
+    model: Annotated[str | None, typer.Option(help="A model, a service of the rate card, or a serving pool.")] = None,
+    provider: Annotated[str | None, typer.Option(help="Who sells the model, where several do.")] = None,
+    users: Annotated[str | None, typer.Option(metavar="N|LOW..HIGH", help="Or LOW..BASE..HIGH; default: 1.", show_default=False)] = None,
+    interactions: Annotated[str | None, typer.Option(metavar="N|LOW..HIGH", help="Per user and day.", show_default=False)] = None,
+    days: Annotated[str | None, typer.Option(metavar="N|LOW..HIGH", help="Of use in a month; default: 30.", show_default=False)] = None,
+    input_tokens: Annotated[str | None, typer.Option(metavar="N|LOW..HIGH", help="Per interaction.", show_default=False)] = None,
+    cached_percent: Annotated[str | None, typer.Option(metavar="N|LOW..HIGH", help="Of the input tokens.", show_default=False)] = None,
+    output_tokens: Annotated[str | None, typer.Option(metavar="N|LOW..HIGH", help="Per interaction.", show_default=False)] = None,
+    cluster: Annotated[str | None, typer.Option(help="A GPU cluster, or its service of the rate card.")] = None,
+    gpu_model: Annotated[str | None, typer.Option(help="Where the cluster has several.")] = None,
+    gpu_hours: Annotated[str | None, typer.Option(metavar="N|LOW..HIGH", help="In a month.", show_default=False)] = None,
+    index: Annotated[str | None, typer.Option(help="A vector index; default: any.")] = None,
+    queries: Annotated[str | None, typer.Option(metavar="N|LOW..HIGH", help="In a month.", show_default=False)] = None,
+    storage_gb: Annotated[str | None, typer.Option(metavar="N|LOW..HIGH", help="Kept in the index.", show_default=False)] = None,
+    team: Annotated[str | None, typer.Option(help="Whose rates apply.")] = None,
+    growth_percent: Annotated[str | None, typer.Option(metavar="N|LOW..HIGH", help="Of use, month on month.", show_default=False)] = None,
+    months: Annotated[int | None, typer.Option(min=1, max=120, show_default=False)] = None,
+    on: Annotated[datetime | None, typer.Option("--on", formats=["%Y-%m-%d"], help="The day whose prices apply; default: the last day of the night.", show_default=False)] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What a new project would cost in a month: low, base and high, at the rate card, else at contracted and list prices."""
+    from pipelines import estimate, jobs
+    from pipelines.home import Home
+
+    given = {"team": team, "growth_percent": growth_percent, "months": months}
+    parts = {
+        "models": (model, {"model": model, "provider": provider, "users": users, "interactions": interactions, "days": days,
+                           "input_tokens": input_tokens, "cached_percent": cached_percent, "output_tokens": output_tokens}),
+        "gpus": (cluster, {"cluster": cluster, "gpu_model": gpu_model, "hours": gpu_hours}),
+        "indexes": (queries or storage_gb, {"vector_index": index, "queries": queries, "gb": storage_gb}),
+    }  # fmt: skip
+    for key, (named, values) in parts.items():
+        said = {name: value for name, value in values.items() if value is not None}
+        if said and not named:
+            raise typer.BadParameter({"models": "name a --model", "gpus": "name a --cluster", "indexes": "say --queries or --storage-gb"}[key])
+        given[key] = [said] if said else None
+    options = {name: value for name, value in given.items() if value is not None}
+    if bool(file) == bool(options):
+        raise typer.BadParameter("say it in a --file, or in options" if file else "name a --file, a --model, a --cluster or --queries")
+    where = Home.find(home).require_policy()
+    found = estimate.estimate(where, file or estimate.project_of(options), on.date() if on else jobs.default_through(where))
+    print(json.dumps(found, indent=1, default=str) if as_json else estimate.text(found))
 
 
 class _Progress:

@@ -38,8 +38,8 @@ VALUES = {
 }  # fmt: skip
 
 METERS = {
-    "input_uncached": "uncached input", "cache_read": "cached input", "cache_write_5m": "writes to the five-minute cache",
-    "cache_write_1h": "writes to the one-hour cache", "output": "output", "input": "input", "tokens": "all tokens", "gpu_hours": "GPU-hours",
+    "tokens": "all tokens", "input": "input", "input_uncached": "uncached input", "cache_read": "cached input", "cache_write_5m": "writes to the five-minute cache",
+    "cache_write_1h": "writes to the one-hour cache", "output": "output", "gpu_hours": "GPU-hours",
     "queries": "searches", "read_units": "read units", "write_units": "write units", "gb_months": "storage",
 }  # fmt: skip
 

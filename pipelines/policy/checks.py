@@ -307,7 +307,9 @@ def _same_use(one: RateLine, other: RateLine) -> bool:
     if one.covers.kind != other.covers.kind:
         return False
     if one.covers.kind == "vector_index":
-        same = one.covers == other.covers or "all" in (one.covers.vector_indexes, other.covers.vector_indexes)
-        searches = {"queries", "read_units"}
-        return same and (one.meter == other.meter or {one.meter, other.meter} == searches)
+        same = one.covers.vector_index == other.covers.vector_index or "all" in (one.covers.vector_indexes, other.covers.vector_indexes)
+        vendors = {one.covers.provider, other.covers.provider}
+        if "queries" in (one.meter, other.meter):  # what was searched says nothing of whose bill it is
+            return same and {one.meter, other.meter} <= {"queries", "read_units"}
+        return same and one.meter == other.meter and (None in vendors or len(vendors) == 1)
     return one.covers == other.covers and (one.meter == other.meter or "tokens" in (one.meter, other.meter))

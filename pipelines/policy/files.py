@@ -633,7 +633,7 @@ class Contracts(File):
 
 
 class Covers(Strict):
-    """What a rate-card line sells the use of: exactly one of these."""
+    """What a rate-card line sells the use of: exactly one of these. A provider names a model's, or narrows an index to one vendor's bill."""
 
     serving_pool: Id | None = None
     cluster: Id | None = None
@@ -644,7 +644,8 @@ class Covers(Strict):
 
     @model_validator(mode="after")
     def _one(self) -> Covers:
-        if (self.provider is None) != (self.model is None):
+        index = self.vector_index or self.vector_indexes
+        if (self.model is None) != (self.provider is None) and not index:
             raise ValueError("a model is named with its provider: {provider: openai, model: gpt-5}")
         if sum(one is not None for one in (self.serving_pool, self.cluster, self.vector_index, self.vector_indexes, self.model)) != 1:
             raise ValueError("name exactly one of serving_pool, cluster, vector_index, vector_indexes, or provider with model")
@@ -653,15 +654,18 @@ class Covers(Strict):
     @property
     def kind(self) -> str:
         """A key of `SELLS`."""
-        named = next(kind for kind in ("serving_pool", "cluster", "model", "vector_index", "vector_indexes") if getattr(self, kind) is not None)
-        return "vector_index" if named == "vector_indexes" else named
+        if self.vector_index or self.vector_indexes:
+            return "vector_index"
+        return "serving_pool" if self.serving_pool else "cluster" if self.cluster else "model"
 
     @property
     def what(self) -> str:
-        """The thing in words: `llama-pool`, `openai gpt-5`, `all vector indexes`."""
+        """The thing in words: `llama-pool`, `openai gpt-5`, `all vector indexes on pinecone`."""
         if self.kind == "model":
             return f"{self.provider} {self.model}"
-        return self.serving_pool or self.cluster or self.vector_index or "all vector indexes"
+        if self.kind == "vector_index":
+            return (self.vector_index or "all vector indexes") + (f" on {self.provider}" if self.provider else "")
+        return self.serving_pool or self.cluster or ""
 
 
 class TeamRate(Dated):

@@ -18,21 +18,23 @@ _MONEY = Look(MONEY, align="right")
 _NAME = Look(wrap=True)
 _RATE = Look('#,##0.00########_)', bold=True, align="right")
 _DAY = Look(DAY, indent=1, align="left")
-_TO_COME = 1  # of `_when`: in force, to come, over
+_IN_FORCE, _TO_COME, _OVER = range(3)
+_ORDER = "r.service, r.covered, list_position($meters, r.meter), r.line_id, r.only_team nulls first, r.valid_from nulls first"
 
 
 def in_month(con: duckdb.DuckDBPyConnection, period: str, team_id: str | None) -> list[Row]:
     """The lines that hold on some day of the month; of a team, without what others pay."""
     return rows(
         con,
-        """
+        f"""
         select r.* from rate_card r join periods p on p.period = $period
         where coalesce(r.valid_from < p.ends_on, true) and coalesce(r.valid_to > p.starts_on, true)
             and ($team_id is null or r.only_team is null or r.only_team = $team_id)
-        order by r.service, r.line_id, r.only_team nulls first, r.valid_from nulls first
+        order by {_ORDER}
         """,
         period=period,
         team_id=team_id,
+        meters=list(METERS),
     )
 
 
@@ -93,7 +95,7 @@ def _equivalents(book: Book, ws: Any, row: int, con: duckdb.DuckDBPyConnection, 
     found = equivalents(con, lines)
     if not found:
         return row
-    columns = [Column("GPU", 30, _NAME), Column("Equivalent hours of one hour", 26, Look("0.######_)", align="right")), Column("From", 26, _DAY), Column("Until", 16, _DAY)]
+    columns = [Column("GPU", 30, _NAME), Column("Equivalent hours of one hour", 26, Look(align="right")), Column("From", 26, _DAY), Column("Until", 16, _DAY)]
     book.section(ws, row, 2, 10, "What an hour of each GPU counts as")
     book.header(ws, row + 1, columns)
     row += 2
@@ -140,10 +142,8 @@ def page_parts(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     (as_of,) = con.execute("select coalesce((select max(issued_on) from statements), (select max(starts_on) from periods))").fetchall()[0]
     lines = [
         {**line, "meter": meter(line), "last_day": last_day(line), "when": _when(line, as_of)}
-        for line in rows(con, "from rate_card order by service, line_id, only_team nulls first, valid_from nulls first")
+        for line in rows(con, f"from rate_card r order by {_ORDER}", meters=list(METERS))
     ]
-    current = [line for line in lines if line["when"] == 0]
-    services = [(name, [line for line in current if line["service"] == name]) for name in dict.fromkeys(line["service"] for line in current)]
     recovered = rows(
         con,
         """
@@ -152,14 +152,18 @@ def page_parts(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         """,
     )
     return {
-        "as_of": as_of, "card": lines[0]["rate_card_id"] if lines else None, "currency": lines[0]["currency"] if lines else "", "services": services,
-        "others": [(title, found) for at, title in enumerate(("To come", "No longer in force"), _TO_COME) if (found := [line for line in lines if line["when"] == at])],
+        "as_of": as_of, "card": lines[0]["rate_card_id"] if lines else None, "currency": lines[0]["currency"] if lines else "", "services": _by_service(lines, _IN_FORCE),
+        "others": [(title, found) for title, when in (("To come", _TO_COME), ("No longer in force", _OVER)) if (found := _by_service(lines, when))],
         "equivalents": equivalents(con, lines), "recovered": [{**one, "month": month(one["period"])} for one in recovered],
     }  # fmt: skip
 
 
+def _by_service(lines: list[Row], when: int) -> list[tuple[str, list[Row]]]:
+    found = [line for line in lines if line["when"] == when]
+    return [(name, [line for line in found if line["service"] == name]) for name in dict.fromkeys(line["service"] for line in found)]
+
+
 def _when(line: Row, as_of: date | None) -> int:
-    """0 in force on that day, 1 to come, 2 over."""
     if as_of and line["valid_from"] and line["valid_from"] > as_of:
         return _TO_COME
-    return 2 if as_of and line["valid_to"] and line["valid_to"] <= as_of else 0
+    return _OVER if as_of and line["valid_to"] and line["valid_to"] <= as_of else _IN_FORCE

@@ -10,7 +10,8 @@ join policy_rate_card r on p.usage_date >= r.valid_from and p.usage_date < r.val
             and p.activity in ('training', 'inference', 'gpu_idle')
         when 'model' then p.portion = 'metered' and p.provider = r.provider and p.model = r.model and p.charge_category = 'Usage'
             and p.serving_pool is null and p.cluster is null and p.vector_index_id is null
-        when 'vector_index' then p.vector_index_id = coalesce(r.vector_index_id, p.vector_index_id) and p.charge_category = 'Usage'
+        when 'vector_index' then p.vector_index_id = coalesce(r.vector_index_id, p.vector_index_id)
+            and p.provider = coalesce(r.provider, p.provider) and p.charge_category = 'Usage'
             and (r.meter = index_meter(p.activity, p.consumed_unit) or (r.meter = 'queries' and p.activity = 'query')) end
 where p.usage_period = $period
 group by all

@@ -31,7 +31,8 @@ sold as (
         'rate card' as cost_pool, line_id as rule_id, 'rate' as method, 0 as fallback_level, meter as driver,
         consumed_quantity as driver_quantity, consumed_quantity, amount as chargeback_cost,
         money(cut(1000000000000, (sum(millionths) over so_far - millionths)::hugeint, (sum(millionths) over so_far)::hugeint,
-            (sum(millionths) over (partition by charge_id))::hugeint)) as allocated_ratio
+            (sum(millionths) over (partition by charge_id))::hugeint)) as allocated_ratio,
+        case when team_id = 'unallocated' then 'used by somebody whose team is not known' end as reason
     from tariffs
     where usage_period = $period
     window so_far as (

@@ -60,7 +60,8 @@ billed as (
     from allocations a
     join charge_portions p on p.usage_period = $period and p.charge_id = a.charge_id and p.portion = a.portion
     join policy_rate_card r on r.meter = index_meter(p.activity, p.consumed_unit) and p.charge_category = 'Usage'
-        and p.vector_index_id = coalesce(r.vector_index_id, p.vector_index_id) and p.usage_date >= r.valid_from and p.usage_date < r.valid_to
+        and p.vector_index_id = coalesce(r.vector_index_id, p.vector_index_id) and p.provider = coalesce(r.provider, p.provider)
+        and p.usage_date >= r.valid_from and p.usage_date < r.valid_to
     where a.consumed_quantity > 0
 ),
 used as (

@@ -3,7 +3,7 @@
 --   rate_card_id: name of the card in rate_card.yaml
 --   line_id: line of the card; the ledger names it as rule_id
 --   covers: kind of thing that is sold: serving_pool, model, cluster or vector_index
---   covered: the pool, model, cluster or index; all vector indexes where the line names none
+--   covered: the pool, model, cluster or index; all vector indexes where the line names none, with the vendor where only its bill is meant
 --   only_team: the team that has this rate of its own; NULL: everybody else
 --   unit: what the rate is for
 --   rate: in `currency`, for one unit
@@ -13,7 +13,7 @@
 with lines as (
     select
         r.*, null::varchar as only_team,
-        case r.covers when 'model' then r.provider || ' ' || r.model when 'vector_index' then coalesce(r.vector_index_id, 'all vector indexes')
+        case r.covers when 'model' then r.provider || ' ' || r.model when 'vector_index' then coalesce(r.vector_index_id, 'all vector indexes') || coalesce(' on ' || r.provider, '')
             else coalesce(r.serving_pool, r.cluster) end as covered
     from policy_rate_card r
 ),

@@ -57,6 +57,7 @@ id,at,team,provider,model,operation,index,input,cached,output,queries
 a,2026-09-01T10:00:00Z,team-docs,openai,gpt-5,chat,,2000000,500000,300000,
 b,2026-09-01T11:00:00Z,team-risk,openai,gpt-5,chat,,1000000,0,100000,
 c,2026-09-01T11:00:00Z,team-risk,openai,gpt-5-mini,chat,,1000000,0,0,
+f,2026-09-01T11:00:00Z,team-of-nobody,openai,gpt-5,chat,,0,0,10000,
 d,2026-09-01T12:00:00Z,team-docs,pinecone,,vector_query,catalog,,,,1000
 e,2026-09-01T12:00:00Z,team-risk,pinecone,,vector_query,catalog,,,,3000
 """,
@@ -64,7 +65,7 @@ e,2026-09-01T12:00:00Z,team-risk,pinecone,,vector_query,catalog,,,,3000
 day,model,meter,quantity,cost
 2026-09-01,gpt-5,input_uncached,2500000,3.125
 2026-09-01,gpt-5,cache_read,500000,0.0625
-2026-09-01,gpt-5,output,400000,4
+2026-09-01,gpt-5,output,410000,4.1
 2026-09-01,gpt-5-mini,input_uncached,1000000,0.25
 """,
     "billing/pinecone/bill.csv": """\
@@ -102,13 +103,13 @@ lines:
     teams: [{team: docs, rate: "10"}, {team: risk, rate: "1", from: 2026-09-02}]
   - {id: hours, service: GPU time, covers: {cluster: mixed}, meter: gpu_hours, unit: equivalent GPU-hour, rate: "3", note: "Idle cards included"}
   - {id: searches, service: Vector search, covers: {vector_index: catalog}, meter: queries, unit: 1K queries, rate: "0.05"}
-  - {id: storage, service: Vector storage, covers: {vector_indexes: all}, meter: gb_months, unit: GB-month, rate: "0.40"}
+  - {id: storage, service: Vector storage, covers: {vector_indexes: all, provider: pinecone}, meter: gb_months, unit: GB-month, rate: "0.40"}
 """
-GPT = {"docs": Decimal("2.25") + Decimal("0.05") + 3, "risk": Decimal("1.5") + Decimal("1.2")}
+GPT = {"docs": Decimal("2.25") + Decimal("0.05") + 3, "risk": Decimal("1.5") + Decimal("1.2"), "unallocated": Decimal("0.12")}
 HOURS = {"search": Decimal("0.5") * 2 * 3, "risk": Decimal("2.5") * 3}
 SEARCHES = {"docs": Decimal("0.05"), "risk": Decimal("0.15")}
 STORAGE = {"search": 10 * Decimal("0.4")}  # 7,300 GB-hours are 10 GB-months; the search team keeps the catalog
-COST = {"GPT-5": Decimal("7.1875"), "GPU time": Decimal(24 + 96), "Vector search": Decimal("0.08"), "Vector storage": Decimal("3.285")}
+COST = {"GPT-5": Decimal("7.2875"), "GPU time": Decimal(24 + 96), "Vector search": Decimal("0.08"), "Vector storage": Decimal("3.285")}
 SOLD = {name: sum(sold.values()) for name, sold in {"GPT-5": GPT, "GPU time": HOURS, "Vector search": SEARCHES, "Vector storage": STORAGE}.items()}
 
 
@@ -142,7 +143,7 @@ def test_teams_pay_quantity_times_rate(sold: Home) -> None:
     wanted |= {("Vector search", team): cost for team, cost in SEARCHES.items()} | {("Vector storage", team): cost for team, cost in STORAGE.items()}
     assert {(service, team): cost for service, team, cost in found} == wanted
     units = ask(sold, "select service, consumed_unit, sum(consumed_quantity) from ledger where method = 'rate' and activity <> 'recovery' group by all order by all")
-    assert units == [("GPT-5", "Tokens", 3_400_000), ("GPU time", "Equivalent GPU-Hours", Decimal("3.5")), ("Vector search", "Queries", 4000), ("Vector storage", "GB-Months", 10)]
+    assert units == [("GPT-5", "Tokens", 3_410_000), ("GPU time", "Equivalent GPU-Hours", Decimal("3.5")), ("Vector search", "Queries", 4000), ("Vector storage", "GB-Months", 10)]
 
 
 def test_what_is_not_on_the_card_stays_at_cost(sold: Home) -> None:

@@ -100,7 +100,9 @@ REFUSED_CARDS = [  # lines of the card, the line of the file that is refused, an
     (["{id: a, %s, unit: GPU-hour}" % HOURS.replace("batch", "bach")], 3, "unknown cluster bach"),
     (["{id: a, service: S, covers: {vector_index: catalogue}, meter: queries, unit: query, rate: 1}"], 3, "unknown vector index catalogue"),
     (["{id: a, service: S, covers: {vector_index: catalog}, meter: queries, unit: query, rate: 1}",
-      "{id: b, service: S, covers: {vector_indexes: all}, meter: read_units, unit: 1M read units, rate: 1}"], 4, "overlap"),
+      "{id: b, service: S, covers: {vector_indexes: all, provider: pinecone}, meter: read_units, unit: 1M read units, rate: 1}"], 4, "overlap"),
+    (["{id: a, service: S, covers: {vector_index: catalog, provider: aws}, meter: gb_months, unit: GB-month, rate: 1}",
+      "{id: b, service: S, covers: {vector_indexes: all}, meter: gb_months, unit: GB-month, rate: 1}"], 4, "rates for gb_months of all vector indexes overlap"),
 ]  # fmt: skip
 
 
@@ -117,13 +119,14 @@ def test_rates_may_follow_each_other_and_divide_a_thing_between_them(folder: Pat
         "{id: d, %s, meter: cache_read, from: 2026-10-01, teams: [{team: docs, rate: '0.5', to: 2026-11-01}, {team: docs, rate: 2, from: 2026-11-01}]}" % GPT,
         "{id: e, %s, unit: equivalent GPU-hour}" % HOURS,
         "{id: f, service: S, covers: {vector_index: catalog}, meter: queries, unit: query, rate: 1}",
-        "{id: g, service: T, covers: {vector_indexes: all}, meter: gb_months, unit: GB-month, rate: 1}",
+        "{id: g, service: T, covers: {vector_indexes: all, provider: pinecone}, meter: gb_months, unit: GB-month, rate: 1}",
+        "{id: h, service: U, covers: {vector_indexes: all, provider: aws}, meter: gb_months, unit: GB-month, rate: 2}",
     ]  # fmt: skip
     equivalents = "gpu_equivalents:\n  - {gpus: {A100: 1}, to: 2026-10-01}\n  - {gpus: {A100: 1, H100: 2.5}, from: 2026-10-01}\n"
     (folder / "rate_card.yaml").write_text("version: 1\n" + equivalents + "lines:\n" + "\n".join(f"  - {line}" for line in lines) + "\n")
     con = warehouse.memory()
     policy.register(con, policy.load(folder))
-    assert con.execute("select covers, count(*) from policy_rate_card group by all order by all").fetchall() == [("cluster", 1), ("model", 4), ("vector_index", 2)]
+    assert con.execute("select covers, count(*) from policy_rate_card group by all order by all").fetchall() == [("cluster", 1), ("model", 4), ("vector_index", 3)]
     assert con.execute("select equivalent::varchar from policy_gpu_equivalents where gpu_model = 'H100'").fetchall() == [("2.500000",)]
     told = [sentence for _, _, sentence in prose.sentences(policy.load(folder))]
     wanted = (
