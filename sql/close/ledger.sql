@@ -30,6 +30,7 @@ sorted as (
         case
             when activity = 'recovery' then 'recovery'
             when original_period <> period then 'adjustment'
+            when method = 'rate' then 'direct'
             when stage > 0 or activity in ('index_maintenance', 'gpu_idle', 'storage', 'platform', 'commitment_idle', 'tax', 'credit') then 'shared'
             else 'direct' end as category
     from rows

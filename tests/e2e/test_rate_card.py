@@ -11,6 +11,7 @@ import duckdb
 import pytest
 
 from pipelines import inspection, jobs, sample
+from pipelines.estimate import estimate, project_of
 from pipelines.home import Home
 from tests.conftest import quiet
 
@@ -142,6 +143,7 @@ def test_teams_pay_quantity_times_rate(sold: Home) -> None:
     wanted = {("GPT-5", team): cost for team, cost in GPT.items()} | {("GPU time", team): cost for team, cost in HOURS.items()}
     wanted |= {("Vector search", team): cost for team, cost in SEARCHES.items()} | {("Vector storage", team): cost for team, cost in STORAGE.items()}
     assert {(service, team): cost for service, team, cost in found} == wanted
+    assert ask(sold, "select distinct category from ledger where method = 'rate' and activity <> 'recovery'") == [("direct",)]
     units = ask(sold, "select service, consumed_unit, sum(consumed_quantity) from ledger where method = 'rate' and activity <> 'recovery' group by all order by all")
     assert units == [("GPT-5", "Tokens", 3_410_000), ("GPU time", "Equivalent GPU-Hours", Decimal("3.5")), ("Vector search", "Queries", 4000), ("Vector storage", "GB-Months", 10)]
 
@@ -164,3 +166,36 @@ def test_the_platform_keeps_the_difference_and_every_charge_adds_up(sold: Home) 
 
 def test_hours_of_a_card_without_an_equivalent_are_named_and_not_sold(sold: Home) -> None:
     assert ask(sold, "select what, events from exceptions where kind = 'gpu_without_rate'") == [("mixed V100", 1)]
+
+
+def test_the_card_and_its_recovery_are_published(sold: Home) -> None:
+    assert {(service, cost, got, over) for service, cost, got, over in ask(sold, "select service, cost, sold, recovered from recovery")} == {
+        (service, COST[service], SOLD[service], SOLD[service] - COST[service]) for service in COST
+    }
+    lines = ask(sold, "select line_id, covered, only_team, rate, valid_from from rate_card where line_id in ('gpt-out', 'storage') order by all")
+    assert lines == [
+        ("gpt-out", "openai gpt-5", "docs", 10, None), ("gpt-out", "openai gpt-5", "risk", 1, date(2026, 9, 2)), ("gpt-out", "openai gpt-5", None, 12, None),
+        ("storage", "all vector indexes on pinecone", None, Decimal("0.4"), None),
+    ]  # fmt: skip
+    assert ask(sold, "select gpu_model, equivalent from gpu_equivalents order by all") == [("A100", 1), ("A30", Decimal("0.5")), ("H100", Decimal("2.5"))]
+    page = (sold.reports / "rate-card.html").read_text()
+    assert "Idle cards included" in page and "docs team only" in page and 'href="rate-card.html"' in (sold.reports / "index.html").read_text()
+
+
+def test_an_estimate_and_the_statement_agree(sold: Home) -> None:
+    """The day of the docs team as a plan: what was estimated is what was charged."""
+    use = {"model": "gpt-5", "interactions": 1, "days": 1, "input_tokens": 2_000_000, "cached_percent": 25, "output_tokens": 300_000}
+    found = estimate(sold, project_of({"team": "docs", "models": [use], "indexes": [{"vector_index": "catalog", "queries": 1000}]}), DAY)
+    assert found["total"][0]["base"] == GPT["docs"] + SEARCHES["docs"]
+    assert {line["price"].split(",")[0] for line in found["lines"]} == {"rate card card-1"}
+
+
+def test_a_change_of_the_card_moves_money_and_no_cost(sold: Home, tmp_path: Path) -> None:
+    """Without a card every charge is at cost; the sum over all teams is the same."""
+    at_cost = made(tmp_path, "version: 1\n")
+    everything = "select sum(effective_cost), sum(chargeback_cost) from ledger"
+    assert ask(at_cost, everything) == ask(sold, everything)
+    assert ask(at_cost, "select count(*) from ledger where chargeback_cost <> effective_cost") == [(0,)] and ask(at_cost, "from recovery") == []
+    per_team = "select team_id, sum(effective_cost) from ledger group by all having sum(effective_cost) <> 0 order by all"
+    assert ask(at_cost, per_team) == ask(sold, per_team)
+    assert "There is no rate card" in (at_cost.reports / "rate-card.html").read_text()
