@@ -51,7 +51,9 @@ def gpu_hours(con: duckdb.DuckDBPyConnection, period: str) -> dict[str, Blended]
     found = con.execute(
         """
         select
-            cluster, sum(gpu_hours) filter (use in ('used', 'idle_reserved'))::decimal(38, 6) as held, sum(effective_cost)::decimal(38, 12) as cost,
+            cluster,
+            sum(gpu_hours) filter (use in ('used', 'idle_reserved'))::decimal(38, 6) as held,
+            sum(effective_cost)::decimal(38, 12) as cost,
             coalesce(sum(effective_cost) filter (use in ('used', 'idle_reserved')), 0)::decimal(38, 12) as held_cost
         from gpu_costs where period = ? group by all having held > 0 order by all
         """,
@@ -69,9 +71,12 @@ def searches(con: duckdb.DuckDBPyConnection, period: str, vector_index: str | No
             select sum(u.queries) as queries from usage_daily u join periods p on u.usage_date >= p.starts_on and u.usage_date < p.ends_on
             where p.period = $period and u.operation = 'vector_query' and u.vector_index_id = coalesce($index, u.vector_index_id)
         )
-        select sum(c.effective_cost)::decimal(38, 12), (select queries from searched)::decimal(38, 12) * 0.001::decimal(3, 3), c.billing_currency
+        select
+            sum(c.effective_cost)::decimal(38, 12), (select queries from searched)::decimal(38, 12) * 0.001::decimal(3, 3),
+            c.billing_currency
         from charges c
-        where c.period = $period and c.activity = 'query' and c.origin <> 'tariff' and c.vector_index_id = coalesce($index, c.vector_index_id)
+        where c.period = $period and c.activity = 'query' and c.origin <> 'tariff'
+            and c.vector_index_id = coalesce($index, c.vector_index_id)
         group by all
         """,
         period, vector_index,
@@ -96,7 +101,9 @@ def storage(con: duckdb.DuckDBPyConnection, period: str, vector_index: str | Non
     )  # fmt: skip
 
 
-def _per_unit(con: duckdb.DuckDBPyConnection, sql: str, period: str, vector_index: str | None, times: int = 1) -> tuple[Blended, str] | None:
+def _per_unit(
+    con: duckdb.DuckDBPyConnection, sql: str, period: str, vector_index: str | None, times: int = 1
+) -> tuple[Blended, str] | None:
     found = con.execute(sql, {"period": period, "index": vector_index}).fetchall()
     if len(found) != 1 or not found[0][1]:
         return None

@@ -155,7 +155,9 @@ def project_of(options: dict[str, Any]) -> Project:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"] if part not in SIDES and not isinstance(part, int))
-        raise Refused(f"{key or 'options'}: {first['msg'].removeprefix('Value error, ')}", "apportion estimate", "see apportion estimate --help") from None
+        raise Refused(
+            f"{key or 'options'}: {first['msg'].removeprefix('Value error, ')}", "apportion estimate", "see apportion estimate --help"
+        ) from None
 
 
 # What it costs --------------------------------------------------------------------------------------------------------
@@ -208,7 +210,9 @@ def estimate(home: Home, project: Path | Project, day: date) -> dict[str, Any]:
             "spread_percent": plan.spread_percent if any(line.spread for line in lines) else None,
             "lines": [_told(line, growth) for line in lines],
             "by_month": [
-                {"month": number, "currency": currency, **_named(sums)} for number, month in enumerate(months, start=1) for currency, sums in month.items()
+                {"month": number, "currency": currency, **_named(sums)}
+                for number, month in enumerate(months, start=1)
+                for currency, sums in month.items()
             ],
             "total": [{"currency": currency, **_named(sums)} for currency, sums in totals.items()],
         }  # fmt: skip
@@ -239,7 +243,14 @@ def _index(known: _Prices, plan: Project, use: IndexUse) -> Iterator[Line]:
     known.index(use.vector_index)
     for meter, much in (("queries", use.queries), ("gb_months", use.gb)):
         if much.high:
-            yield _line(plan, use.vector_index or "vector indexes", METERS[meter], much.sides, (known.of_index(use.vector_index, meter),) * 3, much.is_one)
+            yield _line(
+                plan,
+                use.vector_index or "vector indexes",
+                METERS[meter],
+                much.sides,
+                (known.of_index(use.vector_index, meter),) * 3,
+                much.is_one,
+            )
 
 
 def _line(plan: Project, what: str, meter: str, quantity: Iterable[Decimal], found: Iterable[Price], one: bool) -> Line:
@@ -259,7 +270,9 @@ def _product(ranges: list[Range]) -> Sides:
 
 def _sums(lines: list[Line], growth: Sides, month: int) -> dict[str, Sides]:
     currencies = dict.fromkeys(line.prices[1].currency for line in lines)
-    return {currency: _added(line.amounts(growth, month) for line in lines if line.prices[1].currency == currency) for currency in currencies}
+    return {
+        currency: _added(line.amounts(growth, month) for line in lines if line.prices[1].currency == currency) for currency in currencies
+    }
 
 
 def _added(amounts: Iterable[Sides]) -> Sides:
@@ -292,7 +305,15 @@ def _plain(number: Decimal) -> str:
 class _Prices:
     """What each thing costs on one day for one team: the rate card first, then what we pay ourselves."""
 
-    def __init__(self, home: Home, rules: Policy, day: date, team: str | None, con: duckdb.DuckDBPyConnection, published: duckdb.DuckDBPyConnection | None) -> None:
+    def __init__(
+        self,
+        home: Home,
+        rules: Policy,
+        day: date,
+        team: str | None,
+        con: duckdb.DuckDBPyConnection,
+        published: duckdb.DuckDBPyConnection | None,
+    ) -> None:
         self.home, self.rules, self.day, self.team, self.con, self.published = home, rules, day, team, con, published
         self.card = [line for line in rules.rate_card.lines if _holds(line, day)]
         self.month = blended.last_month(published) if published else None
@@ -312,12 +333,16 @@ class _Prices:
 
     def model(self, use: ModelUse) -> tuple[str, Callable[[str, Decimal], Price]]:
         """What the model is called, and its price of a kind of token for a call with so many tokens of input."""
-        pools = {pool.id for pool in self.rules.teams.serving_pools if use.provider is None and use.model in (pool.id, pool.name, *pool.models)}
+        pools = {
+            pool.id for pool in self.rules.teams.serving_pools if use.provider is None and use.model in (pool.id, pool.name, *pool.models)
+        }
         lines = [line for line in self.card if line.covers.kind in ("serving_pool", "model") and self._is(line, use, pools)]
         if lines:
             things = sorted({line.covers.what for line in lines})
             if len(things) > 1:
-                raise Refused(f"{use.model} is sold as {' and as '.join(things)}", "apportion estimate", "name one of them, or the provider")
+                raise Refused(
+                    f"{use.model} is sold as {' and as '.join(things)}", "apportion estimate", "name one of them, or the provider"
+                )
             return lines[0].service, lambda meter, _size: self._sold(lines, meter)
         if pools:
             return use.model, lambda meter, _size: self._own(sorted(pools)[0], meter)
@@ -333,7 +358,13 @@ class _Prices:
         order = (meter, "tokens") if meter == "output" else (meter, "input", "tokens")
         line = next((line for name in order for line in lines if line.meter == name), None)
         if line is None:
-            return Price(Decimal(0), MILLION, "1M tokens", self.rules.company.currency, f"rate card {self.rules.rate_card.id}: has no rate for it, so it is not charged")
+            return Price(
+                Decimal(0),
+                MILLION,
+                "1M tokens",
+                self.rules.company.currency,
+                f"rate card {self.rules.rate_card.id}: has no rate for it, so it is not charged",
+            )
         return self._at(line)
 
     def _at(self, line: RateLine) -> Price:
@@ -345,7 +376,9 @@ class _Prices:
         found = blended.tokens(self.published, self.month[0]).get((pool, meter)) if self.published and self.month else None
         if found is None:
             raise Refused(f"{METERS[meter]} of {pool} has no rate and no cost yet", "apportion estimate", "add a line to rate_card.yaml")
-        return Price(found.full, MILLION, "1M tokens", self.rules.company.currency, f"cost of {self.month[0]}, idle GPUs included: no rate covers it")
+        return Price(
+            found.full, MILLION, "1M tokens", self.rules.company.currency, f"cost of {self.month[0]}, idle GPUs included: no rate covers it"
+        )
 
     def _bought(self, use: ModelUse) -> tuple[str, Callable[[str, Decimal], Price]]:
         """At the contracted price of the day, else at the list price; both as the night would rate it."""
@@ -355,12 +388,16 @@ class _Prices:
         found = [(seller, at) for seller in sellers if (at := known.resolve(seller, use.model)[1:3]) != (None, None)]
         exact = [one for one in found if one[1][0] == prices.canonical(one[0])] or found
         if not exact:
-            names = {line.service for line in self.card} | {name for pool in self.rules.teams.serving_pools for name in (pool.id, *pool.models)}
+            names = {line.service for line in self.card} | {
+                name for pool in self.rules.teams.serving_pools for name in (pool.id, *pool.models)
+            }
             names |= {model for lister, model in known.priced if use.provider is None or lister == prices.canonical(use.provider)}
             raise _unknown("model", f"{use.provider} {use.model}" if use.provider else use.model, names, use.model)
         mine = [one for one in exact if one[0] in ours] or exact
         if len(mine) > 1:
-            raise Refused(f"{use.model} is sold by {', '.join(seller for seller, _ in mine[:NEAR])}", "apportion estimate", "say which provider")
+            raise Refused(
+                f"{use.model} is sold by {', '.join(seller for seller, _ in mine[:NEAR])}", "apportion estimate", "say which provider"
+            )
         seller, (lister, model) = mine[0]
         self._rate(lister, model)
         return f"{seller} {use.model}", lambda meter, size: self._rated(lister, model, meter, size)
@@ -370,7 +407,8 @@ class _Prices:
         policy.register(self.con, self.rules)
         prices.register(self.con, self.home.list_prices)
         self.con.execute(
-            "create or replace temp table model_names as select 'estimate' as usage_period, $lister as price_provider, $model as price_model",
+            "create or replace temp table model_names as"
+            " select 'estimate' as usage_period, $lister as price_provider, $model as price_model",
             {"lister": lister, "model": model},
         )
         sql = next(one for one in models.stage("rate") if one.name == "rates")
@@ -386,7 +424,11 @@ class _Prices:
             {"day": self.day, "size": max(1, int(size))},
         ).fetchall()
         if not found or found[0][0] is None:
-            raise Refused(f"{METERS[meter]} of {lister} {model} has no price on {self.day}", "apportion estimate", "add it to contracts.yaml or rate_card.yaml")
+            raise Refused(
+                f"{METERS[meter]} of {lister} {model} has no price on {self.day}",
+                "apportion estimate",
+                "add it to contracts.yaml or rate_card.yaml",
+            )
         price, source, contract = found[0]
         snapshot = prices.newest(self.home.list_prices).name
         said = f"contract {contract}" if source == "contract" else f"list price of {lister}, snapshot of {snapshot}"
@@ -410,17 +452,29 @@ class _Prices:
         declared = [cards for cards in standing if cards.rate is not None and use.gpu_model in (None, cards.gpu_model)]
         if len({tuple(cards.hourly_rates) for cards in declared}) == 1:
             rate = sum(declared[0].hourly_rates, Decimal(0)) / 24
-            return Price(rate, 1, "GPU-hour", self.rules.company.currency, "declared rate of contracts.yaml, without idle hours: no rate covers it"), Decimal(1)
+            return Price(
+                rate, 1, "GPU-hour", self.rules.company.currency, "declared rate of contracts.yaml, without idle hours: no rate covers it"
+            ), Decimal(1)
         found = blended.gpu_hours(self.published, self.month[0]).get(cluster) if self.published and self.month else None
         if found is None or declared:
-            raise Refused(f"no one rate for GPUs of {use.cluster}", "apportion estimate", "name its gpu_model, or add a line to rate_card.yaml")
-        return Price(found.full, 1, "GPU-hour", self.rules.company.currency, f"cost of {self.month[0]}, idle GPUs included: no rate covers it"), Decimal(1)
+            raise Refused(
+                f"no one rate for GPUs of {use.cluster}", "apportion estimate", "name its gpu_model, or add a line to rate_card.yaml"
+            )
+        return Price(
+            found.full, 1, "GPU-hour", self.rules.company.currency, f"cost of {self.month[0]}, idle GPUs included: no rate covers it"
+        ), Decimal(1)
 
     def _equivalent(self, use: GpuUse, standing: list[str]) -> Decimal:
-        counts = {gpu: much for entry in self.rules.rate_card.gpu_equivalents if _holds(entry, self.day) for gpu, much in entry.gpus.items()}
+        counts = {
+            gpu: much for entry in self.rules.rate_card.gpu_equivalents if _holds(entry, self.day) for gpu, much in entry.gpus.items()
+        }
         gpu_model = use.gpu_model or (standing[0] if len(standing) == 1 else None)
         if gpu_model is None:
-            raise Refused(f"{use.cluster} has cards of several models", "apportion estimate", f"name a gpu_model: {', '.join(standing) or 'none is declared'}")
+            raise Refused(
+                f"{use.cluster} has cards of several models",
+                "apportion estimate",
+                f"name a gpu_model: {', '.join(standing) or 'none is declared'}",
+            )
         if gpu_model not in counts:
             raise _unknown("GPU", gpu_model, counts)
         return counts[gpu_model]
@@ -437,7 +491,11 @@ class _Prices:
         per_unit = blended.searches if meter == "queries" else blended.storage
         found = per_unit(self.published, self.month[0], name) if self.published and self.month else None
         if found is None:
-            raise Refused(f"{METERS[meter]} of {name or 'vector indexes'} has no rate and no cost yet", "apportion estimate", "add a line to rate_card.yaml")
+            raise Refused(
+                f"{METERS[meter]} of {name or 'vector indexes'} has no rate and no cost yet",
+                "apportion estimate",
+                "add a line to rate_card.yaml",
+            )
         cost, currency = found
         per, unit = (1_000, "1K queries") if meter == "queries" else (1, "GB-month")
         return Price(cost.full, per, unit, currency, f"cost of {self.month[0]}: no rate covers it")
@@ -451,7 +509,11 @@ def _holds(dated: Any, day: date) -> bool:
 def _unknown(kind: str, said: str, names: Iterable[str], like: str | None = None) -> Refused:
     known = sorted(names)
     near = get_close_matches(like or said, known, NEAR, 0.4)
-    return Refused(f"unknown {kind} {said}", "apportion estimate", f"near: {', '.join(near)}" if near else f"known: {', '.join(known[:NEAR]) or 'none'}")
+    return Refused(
+        f"unknown {kind} {said}",
+        "apportion estimate",
+        f"near: {', '.join(near)}" if near else f"known: {', '.join(known[:NEAR]) or 'none'}",
+    )
 
 
 # The table ------------------------------------------------------------------------------------------------------------
@@ -473,7 +535,11 @@ def text(found: dict[str, Any]) -> str:
         out += [f"{'month ' + str(one['month']):<44}{_cells(one)} {one['currency']}" for one in found["by_month"]]
         out += [f"{str(found['months']) + ' months':<44}{_cells(one)} {one['currency']}" for one in found["total"]]
     if found["spread_percent"] is not None:
-        out += ["", f"What was given without a range is taken as {_plain(found['spread_percent'])}% less to {_plain(found['spread_percent'])}% more."]
+        spread = _plain(found["spread_percent"])
+        out += [
+            "",
+            f"What was given without a range is taken as {spread}% less to {spread}% more.",
+        ]
     return "\n".join(out)
 
 

@@ -27,12 +27,16 @@ def text(home: Home) -> str:
         period, start = month
         tokens, hours = blended.tokens(con, period), blended.gpu_hours(con, period)
     pools = {pool.cluster for pool in rules.teams.serving_pools}
-    lines = [line for (pool, meter), cost in tokens.items() for line in _line(rules, Covers(serving_pool=pool), meter, "1M tokens", cost, start)]
+    lines = [
+        line for (pool, meter), cost in tokens.items() for line in _line(rules, Covers(serving_pool=pool), meter, "1M tokens", cost, start)
+    ]
     for cluster, cost in hours.items():
         if cluster not in pools:
             lines += _line(rules, Covers(cluster=cluster), "gpu_hours", "GPU-hour", cost, start)
     if not lines:
-        raise Refused(f"no model server or GPU of our own ran in {period}", "apportion policy rates", "there is nothing to propose a rate from")
+        raise Refused(
+            f"no model server or GPU of our own ran in {period}", "apportion policy rates", "there is nothing to propose a rate from"
+        )
     ending = [
         line.id for line in rules.rate_card.lines
         if line.covers.kind in ("serving_pool", "cluster") and (line.end is None or line.end > start)

@@ -16,7 +16,6 @@ import duckdb
 from pipelines.run import Run, digest
 from pipelines.warehouse import replace_durably, sync, write_text
 
-
 PAGES = ("index.html", "rate-card.html")
 
 

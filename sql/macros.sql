@@ -24,4 +24,5 @@ create or replace temp macro index_meter(activity, unit) as case
     when activity = 'embedding' and bare(unit) = 'writeunits' then 'write_units' end;
 -- Millionths of what is sold, of a billed quantity: a month of storage has 730 hours.
 create or replace temp macro sold_millionths(unit, quantity) as
-    case when bare(unit) in ('gbhours', 'gibhours') then (pico(quantity) + 365000000) // 730000000 else (pico(quantity) + 500000) // 1000000 end;
+    case when bare(unit) in ('gbhours', 'gibhours') then (pico(quantity) + 365000000) // 730000000
+        else (pico(quantity) + 500000) // 1000000 end;

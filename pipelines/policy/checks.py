@@ -9,7 +9,19 @@ from itertools import combinations, pairwise
 from typing import Any
 
 from pipelines.errors import Refused
-from pipelines.policy.files import SELLS, SOLD, TOKEN_METERS, Belonging, Company, Contracts, DatedId, RateCard, RateLine, Sources, Teams
+from pipelines.policy.files import (
+    SELLS,
+    SOLD,
+    TOKEN_METERS,
+    Belonging,
+    Company,
+    Contracts,
+    DatedId,
+    RateCard,
+    RateLine,
+    Sources,
+    Teams,
+)
 from pipelines.sources import KINDS, Format, registry
 from pipelines.sources.billing.mapped_bill import map_problems as bill_problems
 from pipelines.sources.gpu.mapped_gpu import map_problems as gpu_problems
@@ -259,7 +271,7 @@ class Checker:
                 self.apart("rate_card", dated, f"rates of {line.id} for {team}")
             self.in_order("rate_card", [(("lines", i), line)])
             self.check_equivalents(i, line, card)
-        for (i, one), (j, other) in combinations(enumerate(card.lines), 2):
+        for (_, one), (j, other) in combinations(enumerate(card.lines), 2):
             if _together(one, other):
                 self.check_two_lines(("lines", j, "meter"), one, other)
         for i, line in enumerate(card.lines):
@@ -270,9 +282,11 @@ class Checker:
         """Two lines that hold on the same day do not sell the same use, and one thing is sold as one service."""
         if _same_use(one, other):
             what = other.meter if one.meter == other.meter else f"{one.meter} and {other.meter}"
-            self.refuse("rate_card", loc, f"rates for {what} of {other.covers.what} overlap", f"line {one.id} sells it too: end one on the day the other starts")
+            fix = f"line {one.id} sells it too: end one on the day the other starts"
+            self.refuse("rate_card", loc, f"rates for {what} of {other.covers.what} overlap", fix)
         elif one.covers == other.covers and one.service != other.service and one.covers.kind in ("serving_pool", "model"):
-            self.refuse("rate_card", (*loc[:2], "service"), f"{other.covers.what} is sold as {one.service} and as {other.service}", "give both lines one service")
+            what = f"{other.covers.what} is sold as {one.service} and as {other.service}"
+            self.refuse("rate_card", (*loc[:2], "service"), what, "give both lines one service")
 
     def check_whole_model(self, i: int, line: RateLine, card: RateCard) -> None:
         """Every kind of a covered model's tokens has a rate on each day: what has none would be free."""
@@ -281,7 +295,8 @@ class Checker:
         for day in {first, *(span(other)[1] for other in lines)}:
             sold = {other.meter for other in lines if span(other)[0] <= day < span(other)[1]}
             if first <= day < last and "tokens" not in sold and not {"input", "output"} <= sold and not set(TOKEN_METERS) <= sold:
-                self.refuse("rate_card", ("lines", i, "meter"), f"not every token of {line.covers.what} has a rate", "sell `tokens`, or `input` and `output`")
+                what = f"not every token of {line.covers.what} has a rate"
+                self.refuse("rate_card", ("lines", i, "meter"), what, "sell `tokens`, or `input` and `output`")
                 return
 
     def check_equivalents(self, i: int, line: RateLine, card: RateCard) -> None:
@@ -295,7 +310,8 @@ class Checker:
             for start, end in sorted(span(e) for e in card.gpu_equivalents if cards.gpu_model in e.gpus):
                 first = end if start <= first < end else first
             if first < last:
-                self.refuse("rate_card", ("lines", i, "unit"), f"no equivalent of {cards.gpu_model}, which stands in {cards.cluster}", "add it under gpu_equivalents")
+                what = f"no equivalent of {cards.gpu_model}, which stands in {cards.cluster}"
+                self.refuse("rate_card", ("lines", i, "unit"), what, "add it under gpu_equivalents")
 
 
 def _together(one: Dated, other: Dated) -> bool:

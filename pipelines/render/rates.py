@@ -16,7 +16,7 @@ from pipelines.render.names import month
 
 _MONEY = Look(MONEY, align="right")
 _NAME = Look(wrap=True)
-_RATE = Look('#,##0.00########_)', bold=True, align="right")
+_RATE = Look("#,##0.00########_)", bold=True, align="right")
 _DAY = Look(DAY, indent=1, align="left")
 _IN_FORCE, _TO_COME, _OVER = range(3)
 _ORDER = "r.service, r.covered, list_position($meters, r.meter), r.line_id, r.only_team nulls first, r.valid_from nulls first"
@@ -39,7 +39,12 @@ def in_month(con: duckdb.DuckDBPyConnection, period: str, team_id: str | None) -
 
 
 def recovery(con: duckdb.DuckDBPyConnection, period: str, version: int) -> list[Row]:
-    return rows(con, "from recovery where period = $period and version = $version order by billing_currency, service", period=period, version=version)
+    return rows(
+        con,
+        "from recovery where period = $period and version = $version order by billing_currency, service",
+        period=period,
+        version=version,
+    )
 
 
 def meter(line: Row) -> str:
@@ -64,7 +69,8 @@ def _lines(book: Book, ws: Any, row: int, lines: list[Row]) -> int:
     if not lines:
         return row
     columns = [
-        Column("Service", 30, _NAME), Column("What is sold", 26, _NAME), Column("Of", 26, _NAME), Column("Rate", 16, _RATE), Column("Per", 20, Look(indent=1)),
+        Column("Service", 30, _NAME), Column("What is sold", 26, _NAME), Column("Of", 26, _NAME),
+        Column("Rate", 16, _RATE), Column("Per", 20, Look(indent=1)),
         Column("For", 18, _NAME), Column("From", 12, _DAY), Column("Until", 12, _DAY), Column("Note", 40, replace(NOTE, wrap=True)),
     ]  # fmt: skip
     book.section(ws, row, 2, 10, f"What is sold at published rates, in {lines[0]['currency']}")
@@ -72,10 +78,13 @@ def _lines(book: Book, ws: Any, row: int, lines: list[Row]) -> int:
     row += 2
     for one in lines:
         book.line(ws, row, columns, [
-            one["service"], meter(one), one["covered"], one["rate"], one["unit"], one["only_team"] or "everybody", one["valid_from"], last_day(one), one["note"],
+            one["service"], meter(one), one["covered"], one["rate"], one["unit"], one["only_team"] or "everybody",
+            one["valid_from"], last_day(one), one["note"],
         ], bold=one["only_team"] is not None)  # fmt: skip
         row += 1
-    book.put(ws, row, 2, "Everything that is not listed is charged at cost. A rate of one team's own stands below the rate for everybody.", NOTE)
+    book.put(
+        ws, row, 2, "Everything that is not listed is charged at cost. A rate of one team's own stands below the rate for everybody.", NOTE
+    )
     return row + 2
 
 
@@ -95,7 +104,12 @@ def _equivalents(book: Book, ws: Any, row: int, con: duckdb.DuckDBPyConnection, 
     found = equivalents(con, lines)
     if not found:
         return row
-    columns = [Column("GPU", 30, _NAME), Column("Equivalent hours of one hour", 26, Look(align="right")), Column("From", 26, _DAY), Column("Until", 16, _DAY)]
+    columns = [
+        Column("GPU", 30, _NAME),
+        Column("Equivalent hours of one hour", 26, Look(align="right")),
+        Column("From", 26, _DAY),
+        Column("Until", 16, _DAY),
+    ]
     book.section(ws, row, 2, 10, "What an hour of each GPU counts as")
     book.header(ws, row + 1, columns)
     row += 2
@@ -110,7 +124,8 @@ def _recovery(book: Book, ws: Any, row: int, found: list[Row]) -> int:
     if not found:
         return row
     columns = [
-        Column("Service", 30, _NAME), Column("Cost", 26, _MONEY), Column("Brought in by the rates", 26, _MONEY), Column("Recovered", 16, Look("0.0%_)")),
+        Column("Service", 30, _NAME), Column("Cost", 26, _MONEY), Column("Brought in by the rates", 26, _MONEY),
+        Column("Recovered", 16, Look("0.0%_)")),
         Column("Over (under)", 20, replace(_MONEY, bold=True)), Column("Currency", 18, Look(indent=1)),
     ]  # fmt: skip
     book.section(ws, row, 2, 10, "What the services cost, and what the rates brought in")
@@ -144,6 +159,7 @@ def page_parts(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         {**line, "meter": meter(line), "last_day": last_day(line), "when": _when(line, as_of)}
         for line in rows(con, f"from rate_card r order by {_ORDER}", meters=list(METERS))
     ]
+    others = [("To come", _by_service(lines, _TO_COME)), ("No longer in force", _by_service(lines, _OVER))]
     recovered = rows(
         con,
         """
@@ -152,8 +168,8 @@ def page_parts(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         """,
     )
     return {
-        "as_of": as_of, "card": lines[0]["rate_card_id"] if lines else None, "currency": lines[0]["currency"] if lines else "", "services": _by_service(lines, _IN_FORCE),
-        "others": [(title, found) for title, when in (("To come", _TO_COME), ("No longer in force", _OVER)) if (found := _by_service(lines, when))],
+        "as_of": as_of, "card": lines[0]["rate_card_id"] if lines else None, "currency": lines[0]["currency"] if lines else "",
+        "services": _by_service(lines, _IN_FORCE), "others": [(title, found) for title, found in others if found],
         "equivalents": equivalents(con, lines), "recovered": [{**one, "month": month(one["period"])} for one in recovered],
     }  # fmt: skip
 

@@ -28,15 +28,16 @@ tokens as (
         and (r.meter in (k.meter, 'tokens') or (r.meter = 'input' and k.meter <> 'output'))
     where k.tokens > 0
     qualify row_number() over (
-        partition by k.usage_date, k.provider, k.serving_pool, k.model, k.team_id, k.project_id, k.application, k.environment, k.activity, k.meter
+        partition by k.usage_date, k.provider, k.serving_pool, k.model, k.team_id, k.project_id, k.application, k.environment,
+            k.activity, k.meter
         order by array_position([k.meter, 'input', 'tokens'], r.meter)
     ) = 1
 ),
 gpus as (
     select
         r.line_id, g.usage_date, g.team_id, g.project_id, 'training' as activity,
-        (sum((g.gpu_seconds * 1000000)::hugeint * (case r.unit when 'GPU-hour' then 1 else e.equivalent end * 1000000)::hugeint) + 1800000000)
-            // 3600000000 as millionths
+        (sum((g.gpu_seconds * 1000000)::hugeint * (case r.unit when 'GPU-hour' then 1 else e.equivalent end * 1000000)::hugeint)
+            + 1800000000) // 3600000000 as millionths
     from gpu_hourly g
     join policy_rate_card r on r.cluster = g.cluster and g.usage_date >= r.valid_from and g.usage_date < r.valid_to
     left join policy_gpu_equivalents e on e.gpu_model = g.gpu_model and g.usage_date >= e.valid_from and g.usage_date < e.valid_to
@@ -46,7 +47,8 @@ gpus as (
 ),
 queries as (
     select
-        r.line_id, u.usage_date, u.team_id, u.project_id, u.application, u.environment, 'query' as activity, u.queries::hugeint * 1000000 as millionths
+        r.line_id, u.usage_date, u.team_id, u.project_id, u.application, u.environment, 'query' as activity,
+        u.queries::hugeint * 1000000 as millionths
     from usage_daily u
     join policy_rate_card r on r.meter = 'queries' and u.vector_index_id = coalesce(r.vector_index_id, u.vector_index_id)
         and u.usage_date >= r.valid_from and u.usage_date < r.valid_to
@@ -84,14 +86,16 @@ together as (
 priced as (
     select
         u.*, r.rate_card_id, r.service, r.serving_pool, r.cluster, r.vector_index_id, r.meter, r.unit,
-        case when r.meter = 'gpu_hours' and r.unit = 'GPU-hour' then 'GPU-Hours' when r.meter = 'gpu_hours' then 'Equivalent GPU-Hours'
-            when r.meter = 'queries' then 'Queries' when r.meter = 'read_units' then 'Read Units' when r.meter = 'write_units' then 'Write Units'
-            when r.meter = 'gb_months' then 'GB-Months' else 'Tokens' end as consumed_unit,
+        case r.meter
+            when 'gpu_hours' then case r.unit when 'GPU-hour' then 'GPU-Hours' else 'Equivalent GPU-Hours' end
+            when 'queries' then 'Queries' when 'read_units' then 'Read Units' when 'write_units' then 'Write Units'
+            when 'gb_months' then 'GB-Months' else 'Tokens' end as consumed_unit,
         coalesce(t.rate, r.rate)::decimal(18, 12) as rate,
         (u.millionths * pico(coalesce(t.rate, r.rate)) + r.per_unit * 500000) // (r.per_unit * 1000000) as units
     from together u
     join policy_rate_card r on r.line_id = u.line_id
-    left join policy_team_rates t on t.line_id = u.line_id and t.team_id = u.team_id and u.usage_date >= t.valid_from and u.usage_date < t.valid_to
+    left join policy_team_rates t on t.line_id = u.line_id and t.team_id = u.team_id
+        and u.usage_date >= t.valid_from and u.usage_date < t.valid_to
     where u.millionths > 0
 )
 select

@@ -13,14 +13,18 @@
 with lines as (
     select
         r.*, null::varchar as only_team,
-        case r.covers when 'model' then r.provider || ' ' || r.model when 'vector_index' then coalesce(r.vector_index_id, 'all vector indexes') || coalesce(' on ' || r.provider, '')
+        case r.covers
+            when 'model' then r.provider || ' ' || r.model
+            when 'vector_index' then coalesce(r.vector_index_id, 'all vector indexes') || coalesce(' on ' || r.provider, '')
             else coalesce(r.serving_pool, r.cluster) end as covered
     from policy_rate_card r
 ),
 everybody as (
     select * from lines
     union all by name
-    select l.* replace (t.team_id as only_team, t.rate as rate, greatest(l.valid_from, t.valid_from) as valid_from, least(l.valid_to, t.valid_to) as valid_to)
+    select l.* replace (
+        t.team_id as only_team, t.rate as rate,
+        greatest(l.valid_from, t.valid_from) as valid_from, least(l.valid_to, t.valid_to) as valid_to)
     from lines l
     join policy_team_rates t on t.line_id = l.line_id and t.valid_from < l.valid_to and l.valid_from < t.valid_to
 )

@@ -111,7 +111,10 @@ HOURS = {"search": Decimal("0.5") * 2 * 3, "risk": Decimal("2.5") * 3}
 SEARCHES = {"docs": Decimal("0.05"), "risk": Decimal("0.15")}
 STORAGE = {"search": 10 * Decimal("0.4")}  # 7,300 GB-hours are 10 GB-months; the search team keeps the catalog
 COST = {"GPT-5": Decimal("7.2875"), "GPU time": Decimal(24 + 96), "Vector search": Decimal("0.08"), "Vector storage": Decimal("3.285")}
-SOLD = {name: sum(sold.values()) for name, sold in {"GPT-5": GPT, "GPU time": HOURS, "Vector search": SEARCHES, "Vector storage": STORAGE}.items()}
+SOLD = {
+    name: sum(sold.values())
+    for name, sold in {"GPT-5": GPT, "GPU time": HOURS, "Vector search": SEARCHES, "Vector storage": STORAGE}.items()
+}
 
 
 def made(root: Path, card: str) -> Home:
@@ -139,24 +142,43 @@ def ask(home: Home, sql: str) -> list[tuple[Any, ...]]:
 
 
 def test_teams_pay_quantity_times_rate(sold: Home) -> None:
-    found = ask(sold, "select service, team_id, sum(chargeback_cost) from ledger where cost_pool = 'rate card' and activity <> 'recovery' group by all")
+    found = ask(
+        sold,
+        "select service, team_id, sum(chargeback_cost) from ledger where cost_pool = 'rate card' and activity <> 'recovery' group by all",
+    )
     wanted = {("GPT-5", team): cost for team, cost in GPT.items()} | {("GPU time", team): cost for team, cost in HOURS.items()}
-    wanted |= {("Vector search", team): cost for team, cost in SEARCHES.items()} | {("Vector storage", team): cost for team, cost in STORAGE.items()}
+    wanted |= {("Vector search", team): cost for team, cost in SEARCHES.items()} | {
+        ("Vector storage", team): cost for team, cost in STORAGE.items()
+    }
     assert {(service, team): cost for service, team, cost in found} == wanted
     assert ask(sold, "select distinct category from ledger where method = 'rate' and activity <> 'recovery'") == [("direct",)]
-    units = ask(sold, "select service, consumed_unit, sum(consumed_quantity) from ledger where method = 'rate' and activity <> 'recovery' group by all order by all")
-    assert units == [("GPT-5", "Tokens", 3_410_000), ("GPU time", "Equivalent GPU-Hours", Decimal("3.5")), ("Vector search", "Queries", 4000), ("Vector storage", "GB-Months", 10)]
+    units = ask(
+        sold,
+        "select service, consumed_unit, sum(consumed_quantity) from ledger where method = 'rate' and activity <> 'recovery' group by all order by all",
+    )
+    assert units == [
+        ("GPT-5", "Tokens", 3_410_000),
+        ("GPU time", "Equivalent GPU-Hours", Decimal("3.5")),
+        ("Vector search", "Queries", 4000),
+        ("Vector storage", "GB-Months", 10),
+    ]
 
 
 def test_what_is_not_on_the_card_stays_at_cost(sold: Home) -> None:
-    at_cost = ask(sold, "select team_id, sum(chargeback_cost) from ledger where cost_pool not in ('rate card', 'index_maintenance') group by all having sum(chargeback_cost) <> 0")
+    at_cost = ask(
+        sold,
+        "select team_id, sum(chargeback_cost) from ledger where cost_pool not in ('rate card', 'index_maintenance') group by all having sum(chargeback_cost) <> 0",
+    )
     assert at_cost == [("risk", Decimal("0.25"))]  # gpt-5-mini
     upkeep = ask(sold, "select sum(chargeback_cost), sum(effective_cost) from ledger where cost_pool = 'index_maintenance'")
     assert upkeep == [(Decimal("0.5"), Decimal("0.5"))]
 
 
 def test_the_platform_keeps_the_difference_and_every_charge_adds_up(sold: Home) -> None:
-    recovery = ask(sold, "select part, sum(chargeback_cost) filter (method = 'to'), -sum(chargeback_cost) filter (method = 'rate') from ledger where activity = 'recovery' group by all")
+    recovery = ask(
+        sold,
+        "select part, sum(chargeback_cost) filter (method = 'to'), -sum(chargeback_cost) filter (method = 'rate') from ledger where activity = 'recovery' group by all",
+    )
     assert {service: (cost, got) for service, cost, got in recovery} == {service: (COST[service], SOLD[service]) for service in COST}
     wrong = "select charge_id from ledger l join charges c using (charge_id) group by charge_id having sum(chargeback_cost) <> max(c.effective_cost) or sum(l.effective_cost) <> max(c.effective_cost)"
     assert ask(sold, wrong) == []
@@ -169,17 +191,25 @@ def test_hours_of_a_card_without_an_equivalent_are_named_and_not_sold(sold: Home
 
 
 def test_the_card_and_its_recovery_are_published(sold: Home) -> None:
-    assert {(service, cost, got, over) for service, cost, got, over in ask(sold, "select service, cost, sold, recovered from recovery")} == {
-        (service, COST[service], SOLD[service], SOLD[service] - COST[service]) for service in COST
-    }
-    lines = ask(sold, "select line_id, covered, only_team, rate, valid_from from rate_card where line_id in ('gpt-out', 'storage') order by all")
+    assert {
+        (service, cost, got, over) for service, cost, got, over in ask(sold, "select service, cost, sold, recovered from recovery")
+    } == {(service, COST[service], SOLD[service], SOLD[service] - COST[service]) for service in COST}
+    lines = ask(
+        sold, "select line_id, covered, only_team, rate, valid_from from rate_card where line_id in ('gpt-out', 'storage') order by all"
+    )
     assert lines == [
         ("gpt-out", "openai gpt-5", "docs", 10, None), ("gpt-out", "openai gpt-5", "risk", 1, date(2026, 9, 2)), ("gpt-out", "openai gpt-5", None, 12, None),
         ("storage", "all vector indexes on pinecone", None, Decimal("0.4"), None),
     ]  # fmt: skip
-    assert ask(sold, "select gpu_model, equivalent from gpu_equivalents order by all") == [("A100", 1), ("A30", Decimal("0.5")), ("H100", Decimal("2.5"))]
+    assert ask(sold, "select gpu_model, equivalent from gpu_equivalents order by all") == [
+        ("A100", 1),
+        ("A30", Decimal("0.5")),
+        ("H100", Decimal("2.5")),
+    ]
     page = (sold.reports / "rate-card.html").read_text()
-    assert "Idle cards included" in page and "docs team only" in page and 'href="rate-card.html"' in (sold.reports / "index.html").read_text()
+    assert (
+        "Idle cards included" in page and "docs team only" in page and 'href="rate-card.html"' in (sold.reports / "index.html").read_text()
+    )
 
 
 def test_an_estimate_and_the_statement_agree(sold: Home) -> None:
@@ -195,7 +225,10 @@ def test_a_change_of_the_card_moves_money_and_no_cost(sold: Home, tmp_path: Path
     at_cost = made(tmp_path, "version: 1\n")
     everything = "select sum(effective_cost), sum(chargeback_cost) from ledger"
     assert ask(at_cost, everything) == ask(sold, everything)
-    assert ask(at_cost, "select count(*) from ledger where chargeback_cost <> effective_cost") == [(0,)] and ask(at_cost, "from recovery") == []
+    assert (
+        ask(at_cost, "select count(*) from ledger where chargeback_cost <> effective_cost") == [(0,)]
+        and ask(at_cost, "from recovery") == []
+    )
     per_team = "select team_id, sum(effective_cost) from ledger group by all having sum(effective_cost) <> 0 order by all"
     assert ask(at_cost, per_team) == ask(sold, per_team)
     assert "There is no rate card" in (at_cost.reports / "rate-card.html").read_text()

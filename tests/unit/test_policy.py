@@ -84,20 +84,21 @@ REFUSED = [
 ]  # fmt: skip
 
 
-CARD = "version: 1\nlines:\n"
-GPT = "service: GPT-5, covers: {provider: openai, model: gpt-5}, unit: 1M tokens, rate: 1"
-HOURS = "service: GPUs, covers: {cluster: batch}, meter: gpu_hours, rate: 1"
+SHORT = {
+    "<gpt>": "service: GPT-5, covers: {provider: openai, model: gpt-5}, unit: 1M tokens, rate: 1",
+    "<hours>": "service: GPUs, covers: {cluster: batch}, meter: gpu_hours, rate: 1",
+}
 REFUSED_CARDS = [  # lines of the card, the line of the file that is refused, and why
-    (["{id: a, %s, meter: output}" % GPT], 3, "not every token of openai gpt-5 has a rate"),
-    (["{id: a, %s, meter: output}" % GPT, "{id: b, %s, meter: input, to: 2026-10-01}" % GPT], 3, "not every token of openai gpt-5 has a rate"),
-    (["{id: a, %s, meter: tokens}" % GPT, "{id: b, %s, meter: cache_read}" % GPT], 4, "rates for tokens and cache_read of openai gpt-5 overlap"),
-    (["{id: a, %s, meter: input}" % GPT, "{id: b, %s, meter: output}" % GPT.replace("GPT-5", "GPT")], 4, "openai gpt-5 is sold as GPT-5 and as GPT"),
-    (["{id: a, %s, unit: GPU-hour}" % HOURS.replace("gpu_hours", "tokens")], 3, "tokens of batch cannot be sold; use gpu_hours"),
-    (["{id: a, %s, meter: tokens, teams: [{team: nobody, rate: 1}]}" % GPT], 3, "unknown team nobody"),
-    (["{id: a, %s, meter: tokens, teams: [{team: docs, rate: 1}, {team: docs, rate: 2, from: 2026-10-01}]}" % GPT], 3, "rates of a for docs overlap"),
-    (["{id: a, %s, meter: tokens, to: 2026-10-01, from: 2026-10-01}" % GPT], 3, "holds on no day"),
-    (["{id: a, %s, unit: equivalent GPU-hour}" % HOURS], 3, "no equivalent of A100, which stands in batch"),
-    (["{id: a, %s, unit: GPU-hour}" % HOURS.replace("batch", "bach")], 3, "unknown cluster bach"),
+    (["{id: a, <gpt>, meter: output}"], 3, "not every token of openai gpt-5 has a rate"),
+    (["{id: a, <gpt>, meter: output}", "{id: b, <gpt>, meter: input, to: 2026-10-01}"], 3, "not every token of openai gpt-5 has a rate"),
+    (["{id: a, <gpt>, meter: tokens}", "{id: b, <gpt>, meter: cache_read}"], 4, "rates for tokens and cache_read of openai gpt-5 overlap"),
+    (["{id: a, <gpt>, meter: input}", "{id: b, service: GPT, covers: {provider: openai, model: gpt-5}, meter: output, unit: 1M tokens, rate: 1}"], 4, "openai gpt-5 is sold as GPT-5 and as GPT"),
+    (["{id: a, service: GPUs, covers: {cluster: batch}, meter: tokens, unit: 1M tokens, rate: 1}"], 3, "tokens of batch cannot be sold; use gpu_hours"),
+    (["{id: a, <gpt>, meter: tokens, teams: [{team: nobody, rate: 1}]}"], 3, "unknown team nobody"),
+    (["{id: a, <gpt>, meter: tokens, teams: [{team: docs, rate: 1}, {team: docs, rate: 2, from: 2026-10-01}]}"], 3, "rates of a for docs overlap"),
+    (["{id: a, <gpt>, meter: tokens, to: 2026-10-01, from: 2026-10-01}"], 3, "holds on no day"),
+    (["{id: a, <hours>, unit: equivalent GPU-hour}"], 3, "no equivalent of A100, which stands in batch"),
+    (["{id: a, service: GPUs, covers: {cluster: bach}, meter: gpu_hours, unit: GPU-hour, rate: 1}"], 3, "unknown cluster bach"),
     (["{id: a, service: S, covers: {vector_index: catalogue}, meter: queries, unit: query, rate: 1}"], 3, "unknown vector index catalogue"),
     (["{id: a, service: S, covers: {vector_index: catalog}, meter: queries, unit: query, rate: 1}",
       "{id: b, service: S, covers: {vector_indexes: all, provider: pinecone}, meter: read_units, unit: 1M read units, rate: 1}"], 4, "overlap"),
@@ -106,24 +107,31 @@ REFUSED_CARDS = [  # lines of the card, the line of the file that is refused, an
 ]  # fmt: skip
 
 
+def write_card(folder: Path, lines: list[str], before: str = "") -> None:
+    text = f"version: 1\n{before}lines:\n" + "\n".join(f"  - {line}" for line in lines) + "\n"
+    for short, long in SHORT.items():
+        text = text.replace(short, long)
+    (folder / "rate_card.yaml").write_text(text)
+
+
 @pytest.mark.parametrize("lines, at, said", REFUSED_CARDS)
 def test_what_is_wrong_with_a_rate_card_is_refused_with_its_line(folder: Path, lines: list[str], at: int, said: str) -> None:
-    (folder / "rate_card.yaml").write_text(CARD + "\n".join(f"  - {line}" for line in lines) + "\n")
+    write_card(folder, lines)
     found = refusals(folder)
     assert any(text.startswith(f"rate_card.yaml:{at}:") and said in text for text in found), found
 
 
 def test_rates_may_follow_each_other_and_divide_a_thing_between_them(folder: Path) -> None:
     lines = [
-        "{id: a, %s, meter: tokens, to: 2026-10-01}" % GPT, "{id: b, %s, meter: input, from: 2026-10-01}" % GPT, "{id: c, %s, meter: output, from: 2026-10-01}" % GPT,
-        "{id: d, %s, meter: cache_read, from: 2026-10-01, teams: [{team: docs, rate: '0.5', to: 2026-11-01}, {team: docs, rate: 2, from: 2026-11-01}]}" % GPT,
-        "{id: e, %s, unit: equivalent GPU-hour}" % HOURS,
+        "{id: a, <gpt>, meter: tokens, to: 2026-10-01}", "{id: b, <gpt>, meter: input, from: 2026-10-01}", "{id: c, <gpt>, meter: output, from: 2026-10-01}",
+        "{id: d, <gpt>, meter: cache_read, from: 2026-10-01, teams: [{team: docs, rate: '0.5', to: 2026-11-01}, {team: docs, rate: 2, from: 2026-11-01}]}",
+        "{id: e, <hours>, unit: equivalent GPU-hour}",
         "{id: f, service: S, covers: {vector_index: catalog}, meter: queries, unit: query, rate: 1}",
         "{id: g, service: T, covers: {vector_indexes: all, provider: pinecone}, meter: gb_months, unit: GB-month, rate: 1}",
         "{id: h, service: U, covers: {vector_indexes: all, provider: aws}, meter: gb_months, unit: GB-month, rate: 2}",
     ]  # fmt: skip
     equivalents = "gpu_equivalents:\n  - {gpus: {A100: 1}, to: 2026-10-01}\n  - {gpus: {A100: 1, H100: 2.5}, from: 2026-10-01}\n"
-    (folder / "rate_card.yaml").write_text("version: 1\n" + equivalents + "lines:\n" + "\n".join(f"  - {line}" for line in lines) + "\n")
+    write_card(folder, lines, equivalents)
     con = warehouse.memory()
     policy.register(con, policy.load(folder))
     assert con.execute("select covers, count(*) from policy_rate_card group by all order by all").fetchall() == [("cluster", 1), ("model", 4), ("vector_index", 3)]
