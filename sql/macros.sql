@@ -26,3 +26,6 @@ create or replace temp macro index_meter(activity, unit) as case
 create or replace temp macro sold_millionths(unit, quantity) as
     case when bare(unit) in ('gbhours', 'gibhours') then (pico(quantity) + 365000000) // 730000000
         else (pico(quantity) + 500000) // 1000000 end;
+-- Whether a difference is one that the policy lets pass: a percentage of the side it belongs to, or an absolute amount.
+create or replace temp macro within(difference, side, percent, amount) as
+    abs(difference) <= amount or abs(difference) * 100 <= abs(side) * percent;

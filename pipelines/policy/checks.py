@@ -14,6 +14,7 @@ from pipelines.policy.files import (
     SOLD,
     TOKEN_METERS,
     Belonging,
+    Close,
     Company,
     Contracts,
     DatedId,
@@ -46,6 +47,7 @@ class Checker:
         self.sources: Sources = files["sources"]
         self.contracts: Contracts = files["contracts"]
         self.rate_card: RateCard = files["rate_card"]
+        self.close: Close = files["close"]
 
     def refuse(self, file: str, loc: Loc, what: str, fix: str) -> None:
         self.reasons.append(Refused(what, f"{file}.yaml:{line_of(self.trees.get(file), loc)}", fix))
@@ -55,6 +57,7 @@ class Checker:
         self.check_teams()
         self.check_sources()
         self.check_prices()
+        self.check_differences()
         return self.reasons
 
     # names and dates -------------------------------------------------------------------------------------------------
@@ -312,6 +315,13 @@ class Checker:
             if first < last:
                 what = f"no equivalent of {cards.gpu_model}, which stands in {cards.cluster}"
                 self.refuse("rate_card", ("lines", i, "unit"), what, "add it under gpu_equivalents")
+
+    def check_differences(self) -> None:
+        stated: dict[str, list[tuple[Loc, Dated]]] = defaultdict(list)
+        for i, difference in enumerate(self.close.differences):
+            stated[difference.provider or "all vendors"].append((("differences", i), difference))
+        for name, dated in stated.items():
+            self.apart("close", dated, f"differences of {name}")
 
 
 def _together(one: Dated, other: Dated) -> bool:

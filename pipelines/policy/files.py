@@ -722,9 +722,26 @@ class Tolerance(Strict):
     unpriced_tokens_percent: Percent = Decimal(1)
 
 
+class Difference(Dated):
+    """By how much billed and metered may differ: a percentage or, where that is more, an absolute amount.
+
+    Without `provider` it holds for all that have no entry of their own on the day.
+    """
+
+    provider: Id | None = None
+    quantity_percent: Percent = Decimal("0.5")
+    quantity_tokens: Annotated[Exact, Field(ge=0, max_digits=18, decimal_places=6)] = Decimal(1000)
+    cost_percent: Percent = Decimal("0.5")
+    cost_amount: Price = Decimal("0.01")
+    drift_points: Percent = Decimal(3)
+    invoice_amount: Price = Decimal("0.05")
+    close_percent: Percent = Decimal(10)
+
+
 class Close(File):
     true_up_bound: Annotated[Exact, Field(ge=1, le=100, max_digits=9, decimal_places=6)] = Decimal("1.10")
     tolerance: Tolerance = Tolerance()
+    differences: list[Difference] = []
 
 
 FILES: dict[str, type[File]] = {

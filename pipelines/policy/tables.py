@@ -14,6 +14,7 @@ from pipelines.policy.files import (
     Belonging,
     Condition,
     Contracts,
+    Difference,
     LineTexts,
     Prepaid,
     Term,
@@ -69,6 +70,8 @@ COLUMNS = {
     "team_rates": f"line_id varchar, team_id varchar, rate decimal(18, 12), {_DATES}",
     "gpu_equivalents": f"gpu_model varchar, equivalent decimal(12, 6), {_DATES}",
     "gl_accounts": "activity varchar, gl_account varchar",
+    "tolerances": "ord integer, provider varchar, quantity_percent decimal(9, 6), quantity_tokens decimal(18, 6), cost_percent decimal(9, 6),"
+    f" cost_amount decimal(18, 12), drift_points decimal(9, 6), invoice_amount decimal(18, 12), close_percent decimal(9, 6), {_DATES}",
     "close": "true_up_bound decimal(9, 6), unallocated_percent decimal(9, 6), unpriced_tokens_percent decimal(9, 6)",
 }
 
@@ -146,6 +149,7 @@ def _rows(policy: Policy) -> dict[str, list[tuple[Any, ...]]]:
             (gpu_model, equivalent, *span(e)) for e in policy.rate_card.gpu_equivalents for gpu_model, equivalent in e.gpus.items()
         ],
         "gl_accounts": list(policy.accounts.expense.items()),
+        "tolerances": list(_tolerances(policy.close.differences)),
         "close": [(policy.close.true_up_bound, policy.close.tolerance.unallocated_percent, policy.close.tolerance.unpriced_tokens_percent)],
     }  # fmt: skip
 
@@ -168,6 +172,14 @@ def _contracts(contracts: Contracts) -> Iterable[tuple[Any, ...]]:
         for kind, texts in lines:
             said = (getattr(texts, name) for name in LineTexts.model_fields)
             yield (c.id, i, kind, c.provider, c.billing_account_id, *said, texts.since or first, *spread, first, last)
+
+
+def _tolerances(stated: list[Difference]) -> Iterable[tuple[Any, ...]]:
+    """What the policy states, a vendor's own before those for all, and last what holds where it states nothing."""
+    ordered = [*(d for d in stated if d.provider), *(d for d in stated if not d.provider), Difference()]
+    for ord_, d in enumerate(ordered):
+        limits = (d.quantity_percent, d.quantity_tokens, d.cost_percent, d.cost_amount, d.drift_points, d.invoice_amount, d.close_percent)
+        yield (ord_, d.provider, *limits, *span(d))
 
 
 def _keepers(index: VectorIndex) -> list[tuple[str | None, date, date]]:

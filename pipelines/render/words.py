@@ -19,7 +19,7 @@ _SPECIAL = {
 }  # fmt: skip
 _STATES = {
     "matched": "Matched", "variance_price": "Price differs", "variance_quantity": "Quantity differs", "variance_cost": "Cost differs", "unmetered": "Billed, not seen",
-    "unbilled": "Not billed yet", "not_comparable": "No price to compare", "rejected": "Rows not readable",
+    "unbilled": "Not billed yet", "timing": "On the next day", "unmapped": "Name not known", "non_usage": "No calls of models", "not_comparable": "No price to compare", "rejected": "Rows not readable",
     "gpu_beyond_capacity": "More GPUs held than declared", "gpu_without_cost": "GPUs nobody bills", "gpu_without_rate": "GPUs without a rate",
 }  # fmt: skip
 

@@ -6,23 +6,21 @@
 --   allocated_ratio: the portion's part of its charge, one over all portions
 with compared as (
     select
-        c.charge_id,
+        k.charge_id,
         r.state,
         pico(r.billed_cost) as billed,
-        least(pico(r.billed_cost), pico((coalesce(r.metered_cost, r.billed_cost) * b.true_up_bound)::decimal(38, 12))) as within
-    from origin_charges c
-    join reconciliation r on r.usage_period = $period and r.provider = c.provider
-        and r.billing_account_id = c.billing_account_id and r.model = c.model and r.meter = c.sku_meter
-        and r.variant = c.service_tier and r.usage_date = c.usage_date
+        case when r.state in ('timing', 'not_comparable') then pico(r.billed_cost)
+            else least(pico(r.billed_cost), pico((r.metered_cost * b.true_up_bound)::decimal(38, 12))) end as within
+    from charge_comparisons k
+    join reconciliation r on r.usage_period = $period and r.comparison_id = k.comparison_id
     cross join policy_close b
-    where c.usage_period = $period and c.origin = 'bill' and c.charge_category = 'Usage'
-        and c.vector_index_id is null and c.cluster is null and c.contract_id is null and r.billed_cost is not null
+    where k.usage_period = $period
 ),
 tokens as (
     select
         charge_id,
-        case when state = 'unmetered' then 0 when billed <= 0 then 1 else greatest(within, 0) // 1000000 end::hugeint as metered,
-        case when state = 'unmetered' then 1 when billed <= 0 then 0
+        case when state in ('unmetered', 'unmapped') then 0 when billed <= 0 then 1 else greatest(within, 0) // 1000000 end::hugeint as metered,
+        case when state in ('unmetered', 'unmapped') then 1 when billed <= 0 then 0
             else billed // 1000000 - greatest(within, 0) // 1000000 end::hugeint as excess
     from compared
 ),

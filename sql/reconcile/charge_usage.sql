@@ -1,16 +1,24 @@
 -- The metered traffic behind each usage charge: what its direct split goes by.
+-- It is the traffic of the charge's comparison; of a charge in searches or seconds, that of its model on the day.
 -- grain: charge_id, team_id, project_id, application, environment, activity
-with charges as (
-    select c.*, r.grain_level
-    from origin_charges c
-    join reconciliation r on r.usage_period = $period and r.provider = c.provider
-        and r.billing_account_id = c.billing_account_id and r.model = c.model and r.meter = c.sku_meter
-        and r.variant = c.service_tier and r.usage_date = c.usage_date
-    where c.usage_period = $period and c.origin = 'bill' and c.charge_category = 'Usage'
-        and c.vector_index_id is null and c.cluster is null and c.contract_id is null and r.billed_cost is not null
+with compared as (
+    select k.charge_id, m.*
+    from charge_comparisons k
+    join usage_comparisons u on u.usage_period = $period and u.comparison_id = k.comparison_id
+    join usage_meters m on m.usage_period = $period and m.provider = u.provider and m.billing_account_id = u.billing_account_id
+        and m.model is not distinct from u.model and m.meter = u.meter and m.service_tier = u.service_tier and m.usage_date = u.usage_date
+    where k.usage_period = $period and k.comparability = 'comparable'
     union all by name
-    select c.*, 'meter and tier' as grain_level
+    select k.charge_id, m.*
+    from charge_comparisons k
+    join usage_meters m on m.usage_period = $period and m.provider = k.provider and m.billing_account_id = k.billing_account_id
+        and m.model = k.model and m.usage_date = k.usage_date
+    where k.usage_period = $period and k.comparability = 'other_unit'
+    union all by name
+    select c.charge_id, m.*
     from origin_charges c
+    join usage_meters m on m.usage_period = $period and m.provider = c.provider and m.billing_account_id = c.billing_account_id
+        and m.model is not distinct from c.model and m.meter = c.sku_meter and m.service_tier = c.service_tier and m.usage_date = c.usage_date
     where c.usage_period = $period and c.origin = 'accrual'
 ),
 -- What was bought ahead goes to the traffic that it covers.
@@ -25,14 +33,10 @@ ahead as (
         and exists (select 1 from policy_contract_covers v where v.contract_id = c.contract_id and m.model glob v.model)
 )
 select
-    c.charge_id, m.team_id, m.project_id, m.application, m.environment, m.activity,
-    sum(m.quantity)::decimal(38, 12) as metered_tokens,
-    sum(coalesce(m.contracted_cost, 0))::decimal(38, 12) as metered_cost
-from charges c
-join usage_meters m on m.usage_period = $period and m.provider = c.provider
-    and m.billing_account_id = c.billing_account_id and m.model = c.model and m.usage_date = c.usage_date
-    and (c.grain_level = 'model' or m.meter = c.sku_meter)
-    and (c.grain_level <> 'meter and tier' or m.service_tier = c.service_tier)
+    charge_id, team_id, project_id, application, environment, activity,
+    sum(quantity)::decimal(38, 12) as metered_tokens,
+    sum(coalesce(contracted_cost, 0))::decimal(38, 12) as metered_cost
+from compared
 group by all
 union all by name
 select

@@ -1,88 +1,119 @@
--- Billed against metered, for every account, model, meter and day that either side knows.
--- grain: provider, billing_account_id, model, meter, variant, usage_date
---   state: matched, variance_price, variance_quantity, variance_cost (the bill counts nothing), unmetered, unbilled, not_comparable
+-- Billed against metered at the finest grain that both sides have, for every account, and what the bills have beside calls of models.
+-- Every charge that a vendor bills is in exactly one row, and so is every metered token.
+-- grain: comparison_id
+--   model: NULL where the bill names none: all models are compared together
+--   meter: NULL where one side lacks it; for non_usage what the money was for
+--   variant: service tier; NULL where one side lacks it
+--   usage_date: NULL where the bill's lines cover several days: the month is compared
+--   grain_level: meter and tier, meter, model, account-day, meter-month, model-month, account-month, none (nothing to compare with)
+--   state: matched, timing (a neighbouring day has the opposite difference), variance_price, variance_quantity, variance_cost (the bill
+--   counts nothing), unmetered, unmapped (billed under a name that nobody knows), unbilled, not_comparable, non_usage (no calls of models)
 --   treatment: what the pipeline did about it, in words
 with billed as (
     select
-        provider, billing_account_id, model, sku_meter as meter, service_tier as variant, usage_date,
-        sum(consumed_quantity)::decimal(38, 12) as quantity,
-        sum(effective_cost)::decimal(38, 12) as cost
-    from origin_charges
-    where usage_period = $period and origin = 'bill' and charge_category = 'Usage' and model is not null
-        and vector_index_id is null and cluster is null and contract_id is null
+        k.comparison_id, k.provider, k.billing_account_id, k.model, k.meter, k.variant, k.usage_date, k.grain_level, k.comparability,
+        case when bool_and(c.consumed_unit = 'Tokens') then sum(c.consumed_quantity) end::decimal(38, 12) as quantity,
+        sum(c.effective_cost)::decimal(38, 12) as cost,
+        bool_and(c.billing_currency = 'USD') as is_our_currency
+    from charge_comparisons k
+    join origin_charges c on c.usage_period = $period and c.charge_id = k.charge_id
+    where k.usage_period = $period
     group by all
 ),
 metered as (
     select
-        provider, billing_account_id, model, meter, service_tier as variant, usage_date,
+        k.comparison_id, m.provider, m.billing_account_id, m.model, m.meter, m.service_tier as variant, m.usage_date,
+        m.quantity, m.contracted_cost
+    from usage_comparisons k
+    join usage_meters m on m.usage_period = $period and m.provider = k.provider and m.billing_account_id = k.billing_account_id
+        and m.model is not distinct from k.model and m.meter = k.meter and m.service_tier = k.service_tier and m.usage_date = k.usage_date
+    where k.usage_period = $period
+),
+counted as (
+    select
+        comparison_id, any_value(provider) as provider, any_value(billing_account_id) as billing_account_id, any_value(model) as model,
+        any_value(meter) as meter, any_value(variant) as variant, any_value(usage_date) as usage_date,
         sum(quantity)::decimal(38, 12) as quantity,
-        sum(contracted_cost)::decimal(38, 12) as cost
-    from usage_meters
-    where usage_period = $period
-    group by all
-),
--- The same traffic without its tier, and without its meter, for bills that do not name them.
-by_meter as (
-    select provider, billing_account_id, model, meter, usage_date, sum(quantity)::decimal(38, 12) as quantity, sum(cost)::decimal(38, 12) as cost
+        case when count(*) = count(contracted_cost) then sum(contracted_cost) end::decimal(38, 12) as cost
     from metered
     group by all
 ),
-by_model as (
-    select provider, billing_account_id, model, usage_date, sum(quantity)::decimal(38, 12) as quantity, sum(cost)::decimal(38, 12) as cost
+known_models as (
+    select provider, model
+    from model_names
+    where usage_period = $period and price_model is not null
+    union
+    select provider, model
     from metered
-    group by all
 ),
 compared as (
     select
-        b.provider, b.billing_account_id, b.model, b.meter, b.variant, b.usage_date,
-        case when m.meter is not null then 'meter and tier' when t.meter is not null then 'meter'
-            when d.model is not null then 'model' else 'none' end as grain_level,
-        coalesce(m.quantity, t.quantity, d.quantity) as metered_quantity,
-        b.quantity as billed_quantity,
-        case when m.meter is not null then m.cost when t.meter is not null then t.cost else d.cost end as metered_cost,
-        b.cost as billed_cost
+        comparison_id,
+        coalesce(b.provider, m.provider) as provider,
+        coalesce(b.billing_account_id, m.billing_account_id) as billing_account_id,
+        if(b.comparison_id is null, m.model, b.model) as model,
+        if(b.comparison_id is null, m.meter, b.meter) as meter,
+        if(b.comparison_id is null, m.variant, b.variant) as variant,
+        if(b.comparison_id is null, m.usage_date, b.usage_date) as usage_date,
+        case when b.comparison_id is not null and m.comparison_id is null then 'none' else coalesce(b.grain_level, 'meter and tier') end as grain_level,
+        b.comparability,
+        b.comparison_id is not null and (b.model is null or k.model is not null) as is_known_model,
+        b.comparison_id is not null as is_billed,
+        b.comparison_id is not null or exists (
+            select 1 from billed_days d
+            where d.usage_period = $period and d.billing_account_id = m.billing_account_id and d.usage_date = m.usage_date) as is_billed_day,
+        m.quantity as metered_quantity, b.quantity as billed_quantity,
+        case when b.is_our_currency is not false then m.cost end as metered_cost, b.cost as billed_cost
     from billed b
-    left join metered m on m.provider = b.provider and m.billing_account_id = b.billing_account_id and m.model = b.model
-        and m.meter = b.meter and m.variant = b.variant and m.usage_date = b.usage_date
-    left join by_meter t on m.meter is null and t.provider = b.provider and t.billing_account_id = b.billing_account_id
-        and t.model = b.model and t.meter = b.meter and t.usage_date = b.usage_date
-    left join by_model d on m.meter is null and t.meter is null and d.provider = b.provider
-        and d.billing_account_id = b.billing_account_id and d.model = b.model and d.usage_date = b.usage_date
-    union all by name
-    select
-        m.provider, m.billing_account_id, m.model, m.meter, m.variant, m.usage_date, 'meter and tier' as grain_level,
-        m.quantity as metered_quantity, null as billed_quantity, m.cost as metered_cost, null as billed_cost
-    from metered m
-    anti join billed b on b.provider = m.provider and b.billing_account_id = m.billing_account_id and b.model = m.model
-        and (b.meter = m.meter or b.meter not in ('input_uncached', 'cache_read', 'cache_write_5m', 'cache_write_1h', 'output'))
-        and b.usage_date = m.usage_date
+    full join counted m using (comparison_id)
+    left join known_models k on k.provider = b.provider and k.model = b.model
 ),
 judged as (
     select
         c.*,
-        exists (select 1 from billed_days d where d.usage_period = $period
-            and d.billing_account_id = c.billing_account_id and d.usage_date = c.usage_date) as is_billed_day,
-        abs(coalesce(billed_quantity, 0) - coalesce(metered_quantity, 0))
-            <= greatest(1000, abs(coalesce(billed_quantity, 0)) * 0.005::decimal(4, 3)) as quantity_agrees,
-        abs(coalesce(billed_cost, 0) - coalesce(metered_cost, 0))
-            <= greatest(0.01, abs(coalesce(billed_cost, 0)) * 0.005::decimal(4, 3)) as cost_agrees
+        t.quantity_percent, t.quantity_tokens, t.cost_percent, t.cost_amount,
+        billed_quantity - metered_quantity as quantity_more,
+        billed_cost - metered_cost as cost_more,
+        within(billed_quantity - metered_quantity, billed_quantity, t.quantity_percent, t.quantity_tokens) as quantity_agrees,
+        within(billed_cost - metered_cost, billed_cost, t.cost_percent, t.cost_amount) as cost_agrees
     from compared c
+    join policy_tolerances t on (t.provider is null or t.provider = c.provider)
+        and coalesce(c.usage_date, $period_start::date) >= t.valid_from and coalesce(c.usage_date, $period_start::date) < t.valid_to
+    qualify t.ord = min(t.ord) over (partition by c.comparison_id)
+),
+-- A difference that a neighbouring day takes back is calls around midnight, counted on two days.
+netted as (
+    select
+        *,
+        coalesce(
+            (lag(usage_date) over days = usage_date - 1
+                and within(quantity_more + lag(quantity_more) over days, billed_quantity + lag(billed_quantity) over days, quantity_percent, quantity_tokens)
+                and within(cost_more + lag(cost_more) over days, billed_cost + lag(billed_cost) over days, cost_percent, cost_amount)), false)
+        or coalesce(
+            (lead(usage_date) over days = usage_date + 1
+                and within(quantity_more + lead(quantity_more) over days, billed_quantity + lead(billed_quantity) over days, quantity_percent, quantity_tokens)
+                and within(cost_more + lead(cost_more) over days, billed_cost + lead(billed_cost) over days, cost_percent, cost_amount)), false)
+        as nets_out
+    from judged
+    window days as (partition by provider, billing_account_id, model, meter, variant, is_billed order by usage_date)
 ),
 stated as (
     select
-        j.*,
+        n.*,
         case
-            when billed_cost is null and not is_billed_day then 'unbilled'
-            when billed_cost is null and metered_cost is null then 'not_comparable'
-            when billed_cost is null then 'unbilled'
-            when grain_level = 'none' then 'unmetered'
+            when not is_billed and is_billed_day and metered_cost is null then 'not_comparable'
+            when not is_billed then 'unbilled'
+            when comparability = 'unmapped' then 'unmapped'
+            when comparability = 'other_unit' then 'not_comparable'
+            when grain_level = 'none' then if(is_known_model, 'unmetered', 'unmapped')
             when metered_cost is null then 'not_comparable'
+            when billed_quantity is null then if(cost_agrees, 'matched', 'variance_cost')
             when quantity_agrees and cost_agrees then 'matched'
-            when billed_quantity is null then case when cost_agrees then 'matched' else 'variance_cost' end
             when quantity_agrees then 'variance_price'
+            when nets_out then 'timing'
             else 'variance_quantity'
         end as state
-    from judged j
+    from netted n
 ),
 -- With price = cost / quantity: quantity variance = (billed - metered quantity) x metered price, price variance =
 -- (billed - metered price) x metered quantity, and the cross term is what remains: the three add up exactly.
@@ -96,9 +127,18 @@ decomposed as (
             money(pico(billed_cost) * (metered_quantity * 1000)::hugeint // (billed_quantity * 1000)::hugeint - pico(metered_cost))
             end as price_variance
     from stated s
+),
+-- What no gateway could see: it is not compared, and it completes the account.
+beside as (
+    select
+        provider, billing_account_id, activity as meter, usage_date, sum(effective_cost)::decimal(38, 12) as billed_cost
+    from origin_charges
+    where usage_period = $period and origin = 'bill'
+        and charge_id not in (select charge_id from charge_comparisons where usage_period = $period)
+    group by all
 )
 select
-    provider, billing_account_id, null::varchar as scope, model, meter, variant, usage_date, grain_level, is_billed_day,
+    comparison_id, provider, billing_account_id, null::varchar as scope, model, meter, variant, usage_date, grain_level, is_billed_day,
     metered_quantity, billed_quantity, metered_cost, billed_cost,
     quantity_variance,
     price_variance,
@@ -108,9 +148,18 @@ select
         when state = 'unbilled' and not is_billed_day then 'accrued at our prices until the bill comes'
         when state = 'unbilled' then 'no money: the bill of that day does not have it'
         when state = 'unmetered' then 'the whole charge is unseen usage'
+        when state = 'unmapped' then 'the whole charge is unseen usage, under a name that nobody knows'
+        when state = 'timing' then 'billed cost shared by metered cost: a neighbouring day takes the difference back'
+        when comparability = 'other_unit' then 'shared by the use of its model: no gateway counts this'
         when state = 'not_comparable' then 'shared by tokens: there is no price to compare with'
         when metered_cost > 0 and billed_cost > metered_cost * (select true_up_bound from policy_close)
             then 'shared by metered cost up to the true-up bound, the rest is unseen usage'
         else 'billed cost shared by metered cost'
     end as treatment
 from decomposed
+union all by name
+select
+    key_of(['beside', provider, billing_account_id, meter, usage_date::varchar, $period]) as comparison_id,
+    provider, billing_account_id, meter, usage_date, 'none' as grain_level, true as is_billed_day, billed_cost,
+    'non_usage' as state, 'no call of a model: shared by the rule of its pool' as treatment
+from beside
