@@ -38,7 +38,7 @@ def _rows(con: duckdb.DuckDBPyConnection, sql: str, params: Any = None) -> list[
 
 
 def status(home: Home) -> dict[str, Any]:
-    """Periods, freshness per source, exceptions, and dollars unallocated, unpriced, unmetered and out of scope."""
+    """Periods, freshness per source, how much of each bill was metered, exceptions, and dollars by kind of exception."""
     manifest = current_manifest(home) or {}
     con = _current(home)
     try:
@@ -62,6 +62,14 @@ def status(home: Home) -> dict[str, Any]:
                 """,
             ),
             "held": _rows(con, "select kind, source, path, reason from source_files where state = 'held' order by path"),
+            "coverage": _rows(
+                con,
+                """
+                select period, provider, billing_account_id, billing_currency, metered_percent::varchar as metered_percent,
+                    columns('^(billed|metered|excess|unmetered|non_usage|accrued)_cost$')::varchar
+                from billing_coverage order by all
+                """,
+            ),
             "exceptions": _rows(con, "select period, kind, what, amount::varchar as amount, events::bigint as events from exceptions order by all"),
             "dollars": {
                 kind: _rows(con, "select period, coalesce(sum(amount), 0)::varchar as amount from exceptions where kind = ? group by all order by 1", [kind])
@@ -83,6 +91,9 @@ def status_text(found: dict[str, Any]) -> str:
         console.print(_table(Table(title="Sources", title_justify="left"), found["sources"], dict.fromkeys(("files", "rows", "rejected", "refused"), "right")))
         for row in found["held"]:
             console.print(f"held {row['path']}: {row['reason']}\n", markup=False, highlight=False)
+        coverage = [{name: _money(value) if name.endswith("_cost") else value for name, value in row.items()} for row in found["coverage"]]
+        shown = dict.fromkeys((name for name in (coverage or [{}])[0] if name.endswith(("_cost", "_percent"))), "right")
+        console.print(_table(Table(title="Billed, and what the gateways saw of it", title_justify="left"), coverage, shown))
         exceptions = [{**row, "amount": _money(row["amount"])} for row in found["exceptions"]]
         console.print(_table(Table(title="Exceptions", title_justify="left"), exceptions, {"amount": "right", "events": "right"}))
     return capture.get()

@@ -4,7 +4,8 @@ A header looks like this, and its words become the comments of the published tab
 
     -- One sentence of purpose.
     -- grain: the columns that identify a row
-    --   column: what it holds, where the shared dictionary `sql/columns.yaml` does not say it
+    --   column: what it holds, where the shared dictionary `sql/columns.yaml` does not say it;
+    --     further words of it, indented
 
 A driver under `sql/allocate/drivers/` also says what it counts, for sentences and for FOCUS:
 
@@ -152,10 +153,21 @@ def _read(stage_name: str, path: Path) -> Model:
     facts = dict(found.groups() for line in header if (found := re.match(r" (grain|called|unit): (.*)", line)))
     prose = [line.strip() for line in header if re.match(r" \S", line) and not re.match(r" (grain|called|unit): ", line)]
     columns = dict(
-        (part.strip() for part in line.split(":", 1)) for line in header if line.startswith("   ") and ":" in line
+        (part.strip() for part in line.split(":", 1)) for line in _whole(header) if line.startswith("   ") and ":" in line
     )
     body = "\n".join(line for line in text.splitlines() if not line.startswith("--")).strip().rstrip(";")
     return Model(stage_name, path.stem, body, " ".join(prose), facts.pop("grain", ""), columns, _tables(body), **facts)
+
+
+def _whole(header: list[str]) -> list[str]:
+    """Lines of a header, those that are indented as a continuation joined to the one before."""
+    lines: list[str] = []
+    for line in header:
+        if lines and line.startswith("     "):
+            lines[-1] += " " + line.strip()
+        else:
+            lines.append(line)
+    return lines
 
 
 def _tables(sql: str) -> frozenset[str]:

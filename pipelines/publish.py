@@ -15,6 +15,7 @@ from pipelines import models, policy, reports
 from pipelines.books import file_sha256
 from pipelines.errors import Refused
 from pipelines.home import Home
+from pipelines.normalize import all_files, landed_table
 from pipelines.policy import prose
 from pipelines.run import Run, digest
 from pipelines.warehouse import literal, replace_durably, sync, write_text
@@ -49,6 +50,9 @@ TABLES = (
     Published("statements", "period, version, team_id, cost_center"),
     Published("bill_lines", "charge_id, source_file, source_row, usage_date", "* exclude (usage_period)"),
     Published("reconciliation", "all", "usage_period as period, * exclude (usage_period)"),
+    Published("billing_coverage", "all"),
+    Published("invoices", "all"),
+    Published("invoice_reconciliation", "all"),
     Published("provider_usage", "all", "* exclude (usage_period)"),
     Published("usage_evidence", "all"),
     Published("usage_daily", "all"),
@@ -113,6 +117,7 @@ def marts(run: Run) -> None:
     """Fills the tables of `sql/marts/`, the rules in plain language, and what tokens weigh."""
     con = run.con
     policy.register(con, run.policy)
+    landed_table(con, "landed_invoices", "invoices", all_files(run, "invoices"))
     for model in models.stage("marts"):
         models.replace_all(con, model, {"through": run.through})
     con.execute("create or replace table warehouse.main.allocation_rules(rule_id varchar, cost_pool varchar, sentence varchar)")

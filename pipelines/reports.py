@@ -72,6 +72,8 @@ def _version(run: Run, con: duckdb.DuckDBPyConnection, period: str, version: int
             con.execute("select sha256(string_agg(l::varchar, '' order by line_no, team_id)) from statement_lines l where period = ?", [period]).fetchall(),
             con.execute("select sha256(string_agg(ledger_id || effective_cost, '' order by ledger_id)) from ledger where period = ?", [period]).fetchall(),
             con.execute("from reconciliation where period = ? order by all", [period]).fetchall(),
+            con.execute("from billing_coverage where period = ? order by all", [period]).fetchall(),
+            con.execute("from invoice_reconciliation where period <= ? order by all", [period]).fetchall(),
             con.execute("select * exclude (events) from exceptions order by all").fetchall(),
             con.execute("from rate_card order by all").fetchall(),
             con.execute("from gpu_equivalents order by all").fetchall(),

@@ -29,3 +29,6 @@ create or replace temp macro sold_millionths(unit, quantity) as
 -- Whether a difference is one that the policy lets pass: a percentage of the side it belongs to, or an absolute amount.
 create or replace temp macro within(difference, side, percent, amount) as
     abs(difference) <= amount or abs(difference) * 100 <= abs(side) * percent;
+-- Whether one number is so many times the other, within one percent.
+create or replace temp macro is_scale(number, other, factor) as
+    coalesce(other > 0 and abs(number - other * factor) * 100 <= other * factor, false);

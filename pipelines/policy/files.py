@@ -366,6 +366,7 @@ class Sources(File):
     gpu: list[Gpu] = []
     drivers: list[Source] = []
     fx: list[Source] = []
+    invoices: list[Source] = []
 
 
 # contracts.yaml, rate_card.yaml, accounts.yaml, close.yaml -----------------------------------------------------------

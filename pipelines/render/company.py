@@ -20,6 +20,8 @@ _EVIDENCE = replace(_MONEY, color=NOTE.color)
 _NAME = Look(wrap=True)
 _KINDS = {"direct_amount": "Own usage", "shared_amount": "Shared", "adjustment_amount": "Corrections", "recovery_amount": "Recovery"}
 _MOST_TEAMS = 20
+_MOST_DIFFERENCES = 30
+_ALARMS = ("unit_suspect", "drift", "invoice_differs", "invoice_missing", "bill_missing")
 _TEAM_ROW = 29  # of the first team on the Summary
 
 
@@ -181,7 +183,11 @@ class Company:
             self.book.red_unless_zero(ws, f"I{first}:I{row - 1}")
             self.book.red_unless_zero(ws, f"L{first}:L{row - 1}")
         row = self._bridge(ws, row + 1)
-        self._variances(ws, row)
+        row = self._documents(ws, row)
+        row = self._coverage(ws, row)
+        row = self._variances(ws, row)
+        row = self._differences(ws, row)
+        self._alarms(ws, row)
 
     def _bridge(self, ws: Any, row: int) -> int:
         """Per billing currency, from the bills to the statements; steps as rows."""
@@ -224,7 +230,99 @@ class Company:
             self._currencies = dict(found)
         return self._currencies.get(line["line_id"], self.currency)
 
-    def _variances(self, ws: Any, row: int) -> None:
+    def _documents(self, ws: Any, row: int) -> int:
+        """Invoice documents against the sums of their bills' lines."""
+        columns = [
+            Column("Vendor", 14), Column("Account", 22, _NAME), Column("Invoice", 34, replace(NOTE, wrap=True)), Column("State", 20, _NAME), Column("Month", 11, NOTE),
+            Column("Document", 16, _MONEY), Column("Lines of the bill", 16, _MONEY), Column("Tax beside", 12, _EVIDENCE), Column("Difference", 16, _MONEY),
+            Column("Lines not ours", 16, _EVIDENCE), Column("Currency", 12, Look(indent=1)),
+        ]  # fmt: skip
+        found = figures.documents(self.con, self.period)
+        self.book.section(ws, row, 2, 12, "Invoice documents against the bills")
+        row += 1
+        if not found:
+            self.book.put(ws, row, 2, "No bill and no document in this month.", NOTE)
+            return row + 2
+        self.book.header(ws, row, columns)
+        for one in found:
+            row += 1
+            known = "n/a" if one["difference"] is None else words.half_up(one["difference"])
+            self.book.line(ws, row, columns, [
+                one["provider"], one["billing_account_id"], one["invoice_id"] or "no number", words.state(one["state"]), one["period"],
+                one["invoice_amount"], one["lines_cost"], one["tax_beside"], (f'IF(COUNT(G{row}:H{row})=2,ROUND(G{row}-H{row}-N(I{row}),2),"n/a")', known),
+                one["out_of_scope_cost"], one["billing_currency"],
+            ])  # fmt: skip
+        self.book.put(ws, row + 1, 2, "A document is the vendor's whole invoice, with lines of others on a shared bill. Tax beside: on the document, and not among the lines.", NOTE)
+        return row + 3
+
+    def _coverage(self, ws: Any, row: int) -> int:
+        """How much of each bill the gateways had seen, in dollars."""
+        columns = [
+            Column("Vendor", 14), Column("Account", 22, _NAME), Column("Accrued, not billed yet", 34, _EVIDENCE), Column("Currency", 20), Column("Seen", 11, Look("0.00%_)")),
+            Column("Billed", 16, _MONEY), Column("Seen by gateways", 16, _MONEY), Column("Beyond bound", 12, _MONEY), Column("Not seen", 16, _MONEY),
+            Column("No calls of models", 16, _MONEY), Column("Difference", 12, _EVIDENCE),
+        ]  # fmt: skip
+        found = figures.coverage(self.con, self.period)
+        if not found:
+            return row
+        self.book.section(ws, row, 2, 12, "How much of each bill the gateways had seen")
+        row += 1
+        self.book.header(ws, row, columns)
+        first = row + 1
+        for one in found:
+            row += 1
+            parts = [one[key] for key in ("metered_cost", "excess_cost", "unmetered_cost", "non_usage_cost")]
+            percent = one["metered_percent"]
+            seen = (f'IF(SUM(H{row}:J{row})=0,"n/a",H{row}/SUM(H{row}:J{row}))', "n/a" if percent is None else percent / 100)
+            self.book.line(ws, row, columns, [
+                one["provider"], one["billing_account_id"], one["accrued_cost"], one["billing_currency"], seen, one["billed_cost"], *parts,
+                (f"ROUND(G{row}-SUM(H{row}:K{row}),2)", words.half_up(one["billed_cost"] - sum(parts, ZERO))),
+            ])  # fmt: skip
+        self.book.red_unless_zero(ws, f"L{first}:L{row}")
+        text = "Seen: of what was billed for calls of models. Beyond bound: more than the true-up bound of what was seen, paid as unseen usage."
+        self.book.put(ws, row + 1, 2, text, NOTE)
+        return row + 3
+
+    def _differences(self, ws: Any, row: int) -> int:
+        """The largest differences by model and meter: what an owner has to explain."""
+        share = replace(_MONEY, color=NOTE.color)
+        columns = [
+            Column("Vendor", 14), Column("Model and meter", 22, _NAME), Column("Days", 34, replace(NOTE, wrap=True)), Column("State", 20, _NAME),
+            Column("Items", 11, Look(COUNT)), Column("Metered", 16, _MONEY), Column("Billed", 16, _MONEY), Column("Difference", 12, _MONEY),
+            Column("from quantity", 16, share), Column("from price", 16, share), Column("from both", 12, share),
+        ]  # fmt: skip
+        found = figures.differences(self.con, self.period, _MOST_DIFFERENCES)
+        if not found:
+            return row
+        self.book.section(ws, row, 2, 12, "The largest differences, by model and meter")
+        row += 1
+        self.book.header(ws, row, columns)
+        for one in found:
+            row += 1
+            metered, billed = one["metered_cost"], one["billed_cost"]
+            known = "n/a" if metered is None or billed is None else billed - metered
+            what = " ".join(part for part in (one["model"] or "all models", words.plain(one["meter"])) if part)
+            days = sorted({day for day in (one["first_day"], one["last_day"]) if day})
+            values = ("n/a" if one[key] is None else one[key] for key in ("metered_cost", "billed_cost"))
+            parts = ("n/a" if one[key] is None else one[key] for key in ("quantity_variance", "price_variance", "cross_variance"))
+            self.book.line(ws, row, columns, [
+                one["provider"], what, " to ".join(f"{day:%-d %b %Y}" for day in days) or "the month", words.state(one["state"]), one["items"], *values,
+                (f'IF(COUNT(G{row}:H{row})=2,H{row}-G{row},"n/a")', known), *parts,
+            ])  # fmt: skip
+        return row + 2
+
+    def _alarms(self, ws: Any, row: int) -> None:
+        """Units that look wrong, bills that drift, documents that do not fit."""
+        found = [one for one in self.exceptions if one["kind"] in _ALARMS]
+        if not found:
+            return
+        columns = [Column("Alarm", 14, _NAME), Column("What", 22, _NAME), Column("Meaning", 34, replace(NOTE, wrap=True)), Column("", 20), Column("Items", 11, Look(COUNT)), Column("Amount", 16, _MONEY)]
+        self.book.section(ws, row, 2, 12, "Alarms")
+        self.book.header(ws, row + 1, columns)
+        for at, one in enumerate(found, row + 2):
+            self.book.line(ws, at, columns, [words.state(one["kind"]), words.subject(one), one["detail"], None, one["events"], one["amount"]])
+
+    def _variances(self, ws: Any, row: int) -> int:
         wrapped, share = replace(NOTE, wrap=True), replace(_MONEY, color=NOTE.color)
         columns = [
             Column("Vendor", 14), Column("Account", 22, _NAME), Column("What was done", 34, wrapped), Column("State", 20, _NAME), Column("Items", 11, Look(COUNT)),
@@ -246,6 +344,7 @@ class Company:
             row += 1
         text = "n/a: one side has no amount, or the bill has no quantities to split the difference by." if self.reconciled else "Nothing to compare in this month."
         self.book.put(ws, row, 2, text, NOTE)
+        return row + 2
 
     def _exceptions(self, title: str) -> None:
         columns = [Column("Kind", 20, Look(bold=True)), Column("What", 56, _NAME), Column("Amount", 18, _MONEY), Column("Rows", 12, Look(COUNT)), Column("Meaning", 60, replace(NOTE, indent=1, wrap=True))]

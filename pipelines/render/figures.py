@@ -236,6 +236,46 @@ def reconciled(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:
     )
 
 
+def differences(con: duckdb.DuckDBPyConnection, period: str, most: int) -> list[Row]:
+    """What was billed and metered differently, by model, meter and state; the `most` that concern most money, largest first."""
+    return rows(
+        con,
+        """
+        select
+            provider, billing_account_id, model, meter, state, count(*) as items, min(usage_date) as first_day, max(usage_date) as last_day,
+            sum(metered_cost)::decimal(38, 12) as metered_cost, sum(billed_cost)::decimal(38, 12) as billed_cost,
+            sum(quantity_variance)::decimal(38, 12) as quantity_variance, sum(price_variance)::decimal(38, 12) as price_variance,
+            sum(cross_variance)::decimal(38, 12) as cross_variance
+        from reconciliation
+        where period = $period and state not in ('matched', 'non_usage') and coalesce(billed_cost, metered_cost, 0) <> 0
+        group by all
+        order by greatest(abs(coalesce(sum(billed_cost), 0) - coalesce(sum(metered_cost), 0)), abs(coalesce(sum(quantity_variance), 0))) desc, all
+        limit $most
+        """,
+        period=period,
+        most=most,
+    )
+
+
+def coverage(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:
+    """Per account, how much of its bill the gateways had seen."""
+    return rows(con, "select * exclude (period) from billing_coverage where period = $period order by all", period=period)
+
+
+def documents(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:
+    """Invoice documents of the period against their bills, and those of earlier months that were issued in it."""
+    return rows(
+        con,
+        """
+        select i.*
+        from invoice_reconciliation i
+        join periods p on p.period = $period and (i.period = p.period or (i.period < p.period and i.issued_on >= p.starts_on))
+        order by all
+        """,
+        period=period,
+    )
+
+
 def by_currency(con: duckdb.DuckDBPyConnection, period: str, version: int) -> list[Row]:
     """Per billing currency: charges, ledger and statements side by side."""
     return rows(

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from pathlib import PurePosixPath
 from random import Random
 
@@ -21,6 +22,7 @@ from pipelines.sample.writers import (
     drivers,
     focus,
     gpu_list,
+    invoices,
     koku,
     litellm,
     mapped,
@@ -30,6 +32,7 @@ from pipelines.sample.writers import (
 )
 
 ONE_DAY = timedelta(days=1)
+CENT = Decimal("0.01")
 WEEKS = tuple(  # half open; the last one is short
     zip(
         starts := (*(date(2026, 9, 1) + timedelta(days=7 * n) for n in range(8)), date(2026, 10, 27)),
@@ -86,6 +89,7 @@ def arrivals(truth: Truth) -> list[Arrival]:
         *(arrival for delivery in bill_deliveries(truth) for arrival in _bill(delivery)),
         *_gpu(truth),
         *_drivers(),
+        *_invoices(truth),
     ]
     return sorted(made, key=lambda arrival: (arrival.arrives, str(arrival.path)))
 
@@ -100,6 +104,32 @@ def _drivers() -> Iterable[Arrival]:
     }
     for name, data in files.items():
         yield Arrival(PurePosixPath(f"drivers/finance/{name}.csv"), date(2026, 9, 2), lambda data=data: data)
+
+
+# The documents of September: (morning, version of the AWS bill, providers on the list).
+INVOICE_LISTS = (
+    (date(2026, 10, 4), 1, ("openai", "google", "pinecone", "aws")),
+    (date(2026, 10, 13), 2, ("aws",)),  # the restated one, in place of the first
+    (date(2026, 10, 15), 1, ("anthropic",)),  # late: the month was closed ten days before
+)
+ODD_CENT = ("openai", Decimal("0.01"))  # rounds its lines one by one
+
+
+def _invoices(truth: Truth) -> Iterable[Arrival]:
+    for arrives, version, providers in INVOICE_LISTS:
+        documents = [invoices.Document(provider, *_document(truth, provider, version), arrives - ONE_DAY) for provider in providers]
+        name = f"invoices/finance/2026-09-{'-'.join(providers)}{'-restated' if version > 1 else ''}.csv"
+        yield Arrival(PurePosixPath(name), arrives, lambda documents=documents: invoices.write("2026-09", documents))
+
+
+def _document(truth: Truth, provider: str, version: int) -> tuple[Decimal, Decimal]:
+    """Total and tax of September's document, in whole cents: the whole bill, with the lines of others on it."""
+    lines = tuple(line for line in truth.bill_lines if line.provider == provider and line.month == "2026-09")
+    if provider == "aws" and version == 1:
+        lines = bills.first_version(lines)
+    total = sum((line.billed_cost for line in lines), Decimal(0)).quantize(CENT)
+    tax = sum((line.billed_cost for line in lines if line.category == "Tax"), Decimal(0))
+    return total + (ODD_CENT[1] if provider == ODD_CENT[0] else 0), tax
 
 
 # --- gateways ----------------------------------------------------------------------------------------------------

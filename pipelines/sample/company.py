@@ -119,6 +119,8 @@ BILL_ONLY_PRICES: dict[tuple[str, str], dict[str, str]] = {
     ("openai", "gpt-preview-internal"): {"input_uncached": "4", "cache_read": "0.4", "output": "16"},
 }
 DISCOUNTS = {"aws": Decimal("0.925"), "google": Decimal("0.96")}  # what remains of the list price
+RAISED_PRICES = {("openai", "gpt-5", "output"): (Decimal("10.60"), date(2026, 10, 24))}  # and nobody told us
+UNIT_ERROR = (date(2026, 10, 14), "gpt-5-mini", "output")  # OpenAI's bill counts thousands and says tokens; the money is right
 PRIVATE_PRICES = {("openai", "gpt-5-mini", "output"): (Decimal("1.80"), date(2026, 10, 1))}
 
 # Billed once and used up over a term: line text -> first day, first day after it. contracts.yaml declares the same.
@@ -150,7 +152,13 @@ def contracted_price(provider: str, model: str, meter: str, day: date, long: boo
 
 @lru_cache(maxsize=65536)
 def billed_price(provider: str, model: str, meter: str, day: date, long: bool = False) -> Decimal:
-    """What the vendor puts on the bill for a million tokens: the contract, also for models without a list price."""
+    """What the vendor puts on the bill for a million tokens: the contract, also for models without a list price.
+
+    A price that it raised without a word is on the bill alone.
+    """
+    raised = RAISED_PRICES.get((provider, model, "output" if meter == "reasoning" else meter))
+    if raised and day >= raised[1]:
+        return raised[0]
     known = contracted_price(provider, model, meter, day, long)
     return Decimal(BILL_ONLY_PRICES[provider, model][meter]) if known is None else known
 

@@ -14,7 +14,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 from pipelines.sample import bills, company
-from pipelines.sample.arrivals import PULLS, Facts, arrival_of, arrivals, bill_deliveries, counters
+from pipelines.sample.arrivals import OPENAI_UNTIL, PULLS, Facts, arrival_of, arrivals, bill_deliveries, counters
 from pipelines.sample.truth import TOKEN_METERS, BillLine, CardHour, Event, Truth, contracted_cost, list_cost
 
 TOKEN_WEIGHTS = {"input_uncached": Decimal(1), "cache_read": Decimal("0.1"), "output": Decimal(4)}
@@ -80,7 +80,7 @@ def true_ups(truth: Truth, period: str, bound: Decimal) -> dict[str, Decimal]:
             continue
         for meter, count in event.meters():
             key = (event.provider, event.day, event.model or "", bills.billed_meter(meter))
-            price = company.billed_price(event.provider, event.model or "", meter, event.day, event.long)
+            price = company.contracted_price(event.provider, event.model or "", meter, event.day, event.long) or Decimal(0)
             metered[key][event.team] += price * count / company.MILLION
     billed: dict[tuple[str, date, str, str], Decimal] = defaultdict(Decimal)
     for line in truth.bill_lines:
@@ -222,6 +222,34 @@ def out_of_scope(truth: Truth) -> dict[tuple[str, str], Decimal]:
 def unmetered(truth: Truth) -> dict[tuple[str, str], Decimal]:
     """(provider, month) -> billed for use that no gateway saw."""
     return _sum_lines((line, line.unmetered) for line in truth.bill_lines if line.unmetered)
+
+
+def price_change(truth: Truth) -> dict[tuple[str, str, str], Decimal]:
+    """(month, model, meter) -> billed beyond our prices since the vendor raised one of them."""
+    totals: dict[tuple[str, str, str], Decimal] = defaultdict(Decimal)
+    for line in truth.bill_lines:
+        raised = company.RAISED_PRICES.get((line.provider, line.model or "", line.meter or ""))
+        if raised and line.day >= raised[1]:
+            agreed = company.contracted_price(line.provider, line.model or "", line.meter or "", line.day, line.long)
+            assert agreed is not None and line.quantity is not None
+            totals[line.month, line.model or "", line.meter or ""] += line.billed_cost - agreed * line.quantity / company.MILLION
+    return dict(totals)
+
+
+def wrong_unit(truth: Truth) -> tuple[Decimal, Decimal]:
+    """Tokens that were used, and what was billed for them, where a bill counts thousands and says tokens."""
+    lines = [line for line in truth.bill_lines if (line.day, line.model, line.meter) == company.UNIT_ERROR]
+    return sum((line.quantity or Decimal(0) for line in lines), Decimal(0)), sum((line.billed_cost for line in lines), Decimal(0))
+
+
+def late_bill(truth: Truth) -> dict[tuple[str, date], Decimal]:
+    """(provider, day) -> metered cost of days whose bill has not come, at contracted prices."""
+    totals: dict[tuple[str, date], Decimal] = defaultdict(Decimal)
+    for event in truth.events:
+        cost = contracted_cost(event)
+        if cost and event.provider == "openai" and event.day >= OPENAI_UNTIL:
+            totals[event.provider, event.day] += cost
+    return dict(totals)
 
 
 def billed_without_price(truth: Truth) -> dict[tuple[str, str], Decimal]:

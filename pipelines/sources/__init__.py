@@ -168,6 +168,17 @@ DRIVER = {
 
 FX_RATE = {"period": "VARCHAR", "currency": "VARCHAR", "rate": MONEY, "rate_source": "VARCHAR"}
 
+INVOICE = {  # documents, one row each
+    "invoice_id": "VARCHAR",
+    "provider": "VARCHAR",
+    "billing_account_id": "VARCHAR",
+    "billing_period": "VARCHAR",
+    "amount": MONEY,  # tax included
+    "tax": MONEY,
+    "currency": "VARCHAR",
+    "issued_on": "DATE",
+}
+
 SHAPES: dict[str, dict[str, str]] = {
     "gateway": EVENT,
     "billing": BILL_LINE,
@@ -175,10 +186,12 @@ SHAPES: dict[str, dict[str, str]] = {
     "gpu": GPU_USAGE,
     "drivers": DRIVER,
     "fx": FX_RATE,
+    "invoices": INVOICE,
 }
 
 KINDS = {  # folder -> key of sources.yaml
     "gateway": "gateways", "billing": "billing", "usage": "usage", "gpu": "gpu", "drivers": "drivers", "fx": "fx",
+    "invoices": "invoices",
 }  # fmt: skip
 
 METERS = (

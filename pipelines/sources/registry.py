@@ -49,6 +49,7 @@ READERS = {
     "mapped_gpu": "pipelines.sources.gpu.mapped_gpu",
     "drivers_csv": "pipelines.sources.drivers.drivers_csv",
     "fx_csv": "pipelines.sources.drivers.fx_csv",
+    "invoices_csv": "pipelines.sources.drivers.invoices_csv",
 }
 
 

@@ -1,6 +1,8 @@
 -- What an owner should look at: money or usage in a named state other than settled, counted in dollars where it can be.
 -- grain: period, kind, what
---   kind: unallocated, unmetered, unpriced, unbilled, not_comparable, out_of_scope, gpu_beyond_capacity, gpu_without_cost, gpu_without_rate, rejected
+--   kind: unallocated, unmetered, unpriced, unbilled, not_comparable, unmapped, variance_price, variance_quantity, variance_cost,
+--     unit_suspect, drift, invoice_differs, invoice_missing, bill_missing, out_of_scope, gpu_beyond_capacity, gpu_without_cost, gpu_without_rate,
+--     rejected
 --   what: the account, model or source it concerns
 --   amount: dollars concerned, in the bill's currency; NULL where no price is known
 --   events: events, lines or rows concerned
@@ -33,11 +35,92 @@ unpriced as (
 ),
 states as (
     select
-        usage_period as period, state as kind, provider || ' ' || model as what,
+        usage_period as period, state as kind, concat_ws(' ', provider, model) as what,
         sum(coalesce(billed_cost, metered_cost))::decimal(38, 12) as amount, count(*) as events, any_value(treatment) as detail
     from reconciliation
-    where state in ('unbilled', 'not_comparable')
+    where state in ('unbilled', 'not_comparable', 'unmapped')
     group by all
+),
+variances as (
+    select
+        usage_period as period, state as kind, concat_ws(' ', provider, model) as what,
+        sum(billed_cost - metered_cost)::decimal(38, 12) as amount, count(*) as events,
+        'billed less metered, from ' || coalesce(min(usage_date)::varchar, 'no day') || ' to ' || coalesce(max(usage_date)::varchar, 'no day') as detail
+    from reconciliation
+    where state in ('variance_price', 'variance_quantity', 'variance_cost')
+    group by all
+),
+-- One side that is a round factor of the other, within one percent, has counted in another unit.
+scales as (
+    select
+        r.usage_period as period, concat_ws(' ', r.provider, r.model, r.meter) as what, r.usage_date,
+        greatest(abs(r.billed_cost), abs(r.metered_cost)) as amount,
+        case when is_scale(r.billed_cost, r.metered_cost, f.factor) or is_scale(r.billed_quantity, r.metered_quantity, f.factor)
+            then f.factor || ' times what' else '1/' || f.factor || ' of what' end as factor
+    from reconciliation r
+    cross join (select unnest([100, 1000, 1000000]) as factor) f
+    where r.state in ('variance_price', 'variance_quantity', 'variance_cost', 'timing') and (
+        is_scale(r.billed_cost, r.metered_cost, f.factor) or is_scale(r.billed_quantity, r.metered_quantity, f.factor)
+        or is_scale(r.metered_cost, r.billed_cost, f.factor) or is_scale(r.metered_quantity, r.billed_quantity, f.factor))
+),
+unit_suspects as (
+    select
+        period, 'unit_suspect' as kind, what, sum(amount)::decimal(38, 12) as amount, count(*) as events,
+        'the bill has ' || factor || ' was metered on ' || coalesce(min(usage_date)::varchar, 'the month')
+            || if(count(*) > 1, ' and ' || (count(*) - 1) || ' other days', '') as detail
+    from scales
+    group by period, what, factor
+),
+-- The last seven days that can be compared, against what was usual in the seven before.
+daily as (
+    select
+        usage_period as period, provider, billing_account_id, model, usage_date,
+        sum(billed_cost)::decimal(38, 12) as billed, sum(metered_cost)::decimal(38, 12) as metered
+    from reconciliation
+    where usage_date is not null and billed_cost is not null and metered_cost > 0
+    group by all
+),
+weeks as (
+    select
+        d.*, l.period as seen_in, l.last_day - d.usage_date < 7 as is_last_week,
+        pico(d.billed) * 1000000 // pico(d.metered) as ratio
+    from daily d
+    join (select period, provider, billing_account_id, model, max(usage_date) as last_day from daily group by all) l
+        on l.provider = d.provider and l.billing_account_id = d.billing_account_id and l.model is not distinct from d.model
+        and d.usage_date <= l.last_day and d.usage_date > l.last_day - 14
+),
+trends as (
+    select
+        seen_in as period, provider, billing_account_id, model, min(usage_date) filter (is_last_week) as since,
+        quantile_disc(ratio, 0.5) filter (not is_last_week) as usual_ratio,
+        quantile_disc(ratio, 0.5) filter (is_last_week) as new_ratio,
+        sum(billed) filter (is_last_week)::decimal(38, 12) as billed, sum(metered) filter (is_last_week)::decimal(38, 12) as metered,
+        count(*) filter (is_last_week) as days
+    from weeks
+    group by all
+),
+drifts as (
+    select
+        r.period, 'drift' as kind, concat_ws(' ', r.provider, r.model) as what,
+        (r.billed - money(pico(r.metered) * r.usual_ratio::hugeint // 1000000))::decimal(38, 12) as amount, r.days as events,
+        'the bill moved away from what was metered in the seven days from ' || r.since as detail
+    from trends r
+    join policy_tolerances t on (t.provider is null or t.provider = r.provider) and r.since >= t.valid_from and r.since < t.valid_to
+    where r.usual_ratio is not null and r.days >= 4
+    qualify t.ord = min(t.ord) over (partition by r.period, r.provider, r.billing_account_id, r.model)
+        and abs(r.new_ratio - r.usual_ratio) > t.drift_points * 10000
+),
+documents as (
+    select
+        period, if(state = 'differs', 'invoice_differs', state) as kind, concat_ws(' ', provider, billing_account_id, invoice_id) as what,
+        coalesce(difference, invoice_amount, lines_cost) as amount, 1 as events,
+        case state
+            when 'differs' then 'the document less the lines of the bill'
+            when 'bill_missing' then 'an invoice document whose bill has not come'
+            else 'a bill whose invoice document has not come' end as detail
+    from invoice_reconciliation
+    -- Who lands no documents of a vendor does not miss them.
+    where state in ('differs', 'bill_missing') or (state = 'invoice_missing' and provider in (select provider from invoices))
 ),
 foreign_lines as (
     select
@@ -102,6 +185,10 @@ select period, kind, what, amount, events, detail from unallocated
 union all select period, kind, what, amount, events, detail from unmetered
 union all select period, kind, what, amount, events, detail from unpriced
 union all select period, kind, what, amount, events, detail from states
+union all select period, kind, what, amount, events, detail from variances
+union all select period, kind, what, amount, events, detail from unit_suspects
+union all select period, kind, what, amount, events, detail from drifts
+union all select period, kind, what, amount, events, detail from documents
 union all select period, kind, what, amount, events, detail from foreign_lines
 union all select period, kind, what, amount, events, detail from beyond_capacity
 union all select period, kind, what, amount, events, detail from without_cost

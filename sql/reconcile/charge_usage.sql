@@ -20,9 +20,8 @@ with compared as (
     join usage_meters m on m.usage_period = $period and m.provider = c.provider and m.billing_account_id = c.billing_account_id
         and m.model is not distinct from c.model and m.meter = c.sku_meter and m.service_tier = c.service_tier and m.usage_date = c.usage_date
     where c.usage_period = $period and c.origin = 'accrual'
-),
--- What was bought ahead goes to the traffic that it covers.
-ahead as (
+    union all by name
+    -- What was bought ahead goes to the traffic that it covers.
     select c.charge_id, m.*
     from contract_use u
     join origin_charges c on c.usage_period = $period and c.charge_id = u.charge_id
@@ -37,11 +36,4 @@ select
     sum(quantity)::decimal(38, 12) as metered_tokens,
     sum(coalesce(contracted_cost, 0))::decimal(38, 12) as metered_cost
 from compared
-group by all
-union all by name
-select
-    charge_id, team_id, project_id, application, environment, activity,
-    sum(quantity)::decimal(38, 12) as metered_tokens,
-    sum(coalesce(contracted_cost, 0))::decimal(38, 12) as metered_cost
-from ahead
 group by all

@@ -7,7 +7,7 @@
 --   usage_date: NULL where the bill's lines cover several days: the month is compared
 --   grain_level: meter and tier, meter, model, account-day, meter-month, model-month, account-month, none (nothing to compare with)
 --   state: matched, timing (a neighbouring day has the opposite difference), variance_price, variance_quantity, variance_cost (the bill
---   counts nothing), unmetered, unmapped (billed under a name that nobody knows), unbilled, not_comparable, non_usage (no calls of models)
+--     counts nothing), unmetered, unmapped (billed under a name that nobody knows), unbilled, not_comparable, non_usage (no calls of models)
 --   treatment: what the pipeline did about it, in words
 with billed as (
     select
@@ -82,24 +82,29 @@ judged as (
     qualify t.ord = min(t.ord) over (partition by c.comparison_id)
 ),
 -- A difference that a neighbouring day takes back is calls around midnight, counted on two days.
-netted as (
+neighbours as (
     select
         *,
-        coalesce(
-            (lag(usage_date) over days = usage_date - 1
-                and within(quantity_more + lag(quantity_more) over days, billed_quantity + lag(billed_quantity) over days, quantity_percent, quantity_tokens)
-                and within(cost_more + lag(cost_more) over days, billed_cost + lag(billed_cost) over days, cost_percent, cost_amount)), false)
-        or coalesce(
-            (lead(usage_date) over days = usage_date + 1
-                and within(quantity_more + lead(quantity_more) over days, billed_quantity + lead(billed_quantity) over days, quantity_percent, quantity_tokens)
-                and within(cost_more + lead(cost_more) over days, billed_cost + lead(billed_cost) over days, cost_percent, cost_amount)), false)
-        as nets_out
+        unnest([-1, 1]) as step,
+        unnest([lag(usage_date) over days, lead(usage_date) over days]) as near_date,
+        unnest([lag(quantity_agrees) over days, lead(quantity_agrees) over days]) as near_agrees,
+        unnest([lag(quantity_more) over days, lead(quantity_more) over days]) as near_quantity_more,
+        unnest([lag(cost_more) over days, lead(cost_more) over days]) as near_cost_more,
+        unnest([lag(billed_quantity) over days, lead(billed_quantity) over days]) as near_quantity,
+        unnest([lag(billed_cost) over days, lead(billed_cost) over days]) as near_cost
     from judged
     window days as (partition by provider, billing_account_id, model, meter, variant, is_billed order by usage_date)
 ),
+netted as (
+    select distinct comparison_id
+    from neighbours
+    where not quantity_agrees and not near_agrees and near_date = usage_date + step and sign(quantity_more) = -sign(near_quantity_more)
+        and within(quantity_more + near_quantity_more, billed_quantity + near_quantity, quantity_percent, quantity_tokens)
+        and within(cost_more + near_cost_more, billed_cost + near_cost, cost_percent, cost_amount)
+),
 stated as (
     select
-        n.*,
+        j.*,
         case
             when not is_billed and is_billed_day and metered_cost is null then 'not_comparable'
             when not is_billed then 'unbilled'
@@ -110,10 +115,10 @@ stated as (
             when billed_quantity is null then if(cost_agrees, 'matched', 'variance_cost')
             when quantity_agrees and cost_agrees then 'matched'
             when quantity_agrees then 'variance_price'
-            when nets_out then 'timing'
+            when comparison_id in (select comparison_id from netted) then 'timing'
             else 'variance_quantity'
         end as state
-    from netted n
+    from judged j
 ),
 -- With price = cost / quantity: quantity variance = (billed - metered quantity) x metered price, price variance =
 -- (billed - metered price) x metered quantity, and the cross term is what remains: the three add up exactly.

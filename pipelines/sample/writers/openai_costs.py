@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from pipelines.sample.company import BILLED_AS
+from pipelines.sample.company import BILLED_AS, UNIT_ERROR
 from pipelines.sample.truth import BillLine
 
 CLASSES = {"input_uncached": "input_tokens", "cache_read": "cached input", "output": "output_tokens"}
@@ -54,7 +54,8 @@ def _bucket(day: date, lines: list[BillLine]) -> dict[str, Any]:
 
 def _result(line: BillLine, n: int) -> dict[str, Any]:
     model = BILLED_AS.get(line.model or "", line.model)
-    thousands = n % 5 == 4 and line.quantity is not None
+    wrong = (line.day, line.model, line.meter) == UNIT_ERROR
+    thousands = (n % 5 == 4 or wrong) and line.quantity is not None
     return {
         "object": "organization.costs.result",
         "amount": {"value": _amount(line.billed_cost, n), "currency": line.currency.lower()},
@@ -63,7 +64,7 @@ def _result(line: BillLine, n: int) -> dict[str, Any]:
         "api_key_id": None,
         "user_id": None,
         "quantity": None if line.quantity is None else _raw(line.quantity / (1000 if thousands else 1)),
-        "quantity_unit": None if line.quantity is None else "1000_tokens" if thousands else "tokens",
+        "quantity_unit": None if line.quantity is None else "1000_tokens" if thousands and not wrong else "tokens",
     }
 
 
