@@ -272,8 +272,8 @@ class Company:
         for one in found:
             row += 1
             parts = [one[key] for key in ("metered_cost", "excess_cost", "unmetered_cost", "non_usage_cost")]
-            percent = one["metered_percent"]
-            seen = (f'IF(SUM(H{row}:J{row})=0,"n/a",H{row}/SUM(H{row}:J{row}))', "n/a" if percent is None else percent / 100)
+            calls = sum(parts[:3], ZERO)
+            seen = (f'IF(SUM(H{row}:J{row})=0,"n/a",H{row}/SUM(H{row}:J{row}))', parts[0] / calls if calls else "n/a")
             self.book.line(ws, row, columns, [
                 one["provider"], one["billing_account_id"], one["accrued_cost"], one["billing_currency"], seen, one["billed_cost"], *parts,
                 (f"ROUND(G{row}-SUM(H{row}:K{row}),2)", words.half_up(one["billed_cost"] - sum(parts, ZERO))),

@@ -249,7 +249,8 @@ def differences(con: duckdb.DuckDBPyConnection, period: str, most: int) -> list[
         from reconciliation
         where period = $period and state not in ('matched', 'non_usage') and coalesce(billed_cost, metered_cost, 0) <> 0
         group by all
-        order by greatest(abs(coalesce(sum(billed_cost), 0) - coalesce(sum(metered_cost), 0)), abs(coalesce(sum(quantity_variance), 0))) desc, all
+        order by greatest(abs(coalesce(sum(billed_cost), 0) - coalesce(sum(metered_cost), 0)), abs(coalesce(sum(quantity_variance), 0))) desc,
+            provider, billing_account_id, model, meter, state
         limit $most
         """,
         period=period,

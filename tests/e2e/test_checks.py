@@ -29,6 +29,7 @@ BROKEN = {
     "one_bill_per_account_day": "insert into bill_lines select * replace ('another' as source) from bill_lines where charge_id = (select min(charge_id) from bill_lines where in_scope)",
     "portions_conserve_charges": "delete from charge_portions where charge_id = (select min(charge_id) from charge_portions)",
     "ratios_sum_to_one": f"update ledger set allocated_ratio = allocated_ratio + 0.000000000001 where ledger_id = (select min(ledger_id) from ledger where charge_id = {ONE_CHARGE})",
+    "reconciliation_within_tolerance": "update reconciliation set state = 'unmetered' where provider = 'openai' and state = 'matched'",
     "statements_tie_to_ledger": "update statement_lines set amount = amount + 0.01 where line_id = (select min(line_id) from statement_lines where amount > 1)",
     "unallocated_within_tolerance": "update ledger set team_id = 'unallocated', reason = 'broken' where version = 0 and activity = 'inference'",
     "unpriced_within_tolerance": "update usage_daily set unpriced_events = 1",

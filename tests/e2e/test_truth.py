@@ -107,6 +107,93 @@ def test_usage_that_no_gateway_saw_is_named(rows) -> None:
         assert cost <= wanted.get(key, 0) + CENT
 
 
+STATE = (
+    "select state, sum(billed_cost - metered_cost), sum(metered_cost), sum(billed_cost) from reconciliation"
+    " where provider = $provider and model = $model and usage_date between $first and $last and state <> 'matched' group by all"
+)
+
+
+def test_traffic_past_the_gateways_is_a_quantity_or_where_the_bill_counts_nothing_a_cost(rows) -> None:
+    """OpenAI's bill has quantities, Anthropic's has none: 35 % of a day and 2 % of two days, by name and to the dollar."""
+    unseen = expected.unmetered(TRUTH)
+    ((state, more, metered, billed),) = rows(STATE, {"provider": "openai", "model": "gpt-5", "first": date(2026, 9, 17), "last": date(2026, 9, 17)})
+    assert state == "variance_quantity" and abs(more - unseen["openai", "2026-09"]) < CENT and billed == metered + more
+    parts = rows(
+        "select sum(quantity_variance), sum(abs(price_variance)), sum(abs(cross_variance)) from reconciliation"
+        " where provider = 'openai' and model = 'gpt-5' and usage_date = '2026-09-17'"
+    )
+    assert abs(parts[0][0] - more) < CENT and parts[0][1] < CENT and parts[0][2] < CENT
+    ((state, more, _, _),) = rows(STATE, {"provider": "anthropic", "model": "claude-sonnet-4-5", "first": date(2026, 10, 8), "last": date(2026, 10, 8)})
+    assert state == "variance_cost" and abs(more - unseen["anthropic", "2026-10"]) < CENT
+
+
+def test_a_price_that_the_vendor_raised_is_a_price_and_a_drift(rows) -> None:
+    ((month, model, meter),) = changed = expected.price_change(TRUTH)
+    wanted = changed[month, model, meter]
+    assert wanted > 10
+    ((state, more, _, _),) = rows(STATE, {"provider": "openai", "model": model, "first": date(2026, 10, 24), "last": date(2026, 10, 29)})
+    assert state == "variance_price" and abs(more - wanted) < CENT
+    parts = rows(
+        "select sum(abs(quantity_variance)), sum(price_variance), sum(abs(cross_variance)), any_value(meter) from reconciliation"
+        " where provider = 'openai' and state = 'variance_price' and period = '2026-10'"
+    )
+    assert parts[0][0] < CENT and abs(parts[0][1] - wanted) < CENT and parts[0][2] < CENT and parts[0][3] == meter
+    assert [(what, abs(amount - wanted) < CENT) for what, amount in rows("select what, amount from exceptions where kind = 'drift'")] == [(f"openai {model}", True)]
+
+
+def test_a_bill_in_another_unit_is_suspected_and_costs_nobody_anything(rows) -> None:
+    used, cost = expected.wrong_unit(TRUTH)
+    day, model, meter = company.UNIT_ERROR
+    found = rows("select state, billed_quantity, billed_cost, metered_cost from reconciliation where model = ? and meter = ? and usage_date = ?", [model, meter, day])
+    ((state, counted, billed, metered),) = found
+    assert state == "variance_quantity" and counted == used / 1000 and billed == cost and abs(metered - billed) < CENT
+    alarms = rows("select what, amount, events, detail from exceptions where kind = 'unit_suspect'")
+    assert alarms == [(f"openai {model} {meter}", max(billed, metered), 1, f"the bill has 1/1000 of what was metered on {day}")]
+    assert rows("select count(*) from ledger where portion = 'excess' and usage_date = ? and model = ?", [day, model]) == [(0,)]
+
+
+def test_days_of_the_late_bill_are_accrued_as_estimated(rows) -> None:
+    wanted = expected.late_bill(TRUTH)
+    found = rows("select provider, usage_date, sum(metered_cost) from reconciliation where state = 'unbilled' and not is_billed_day group by all")
+    assert {row[:2] for row in found} == set(wanted)
+    for provider, day, cost in found:
+        assert abs(cost - wanted[provider, day]) < CENT
+    accrued = rows("select usage_date, sum(effective_cost), sum(billed_cost), any_value(estimate_status), count(distinct estimate_status) from charges where origin = 'accrual' group by all")
+    for day, cost, billed, status, statuses in accrued:
+        assert abs(cost - wanted["openai", day]) < CENT and (billed, status, statuses) == (0, "Estimated", 1)
+
+
+def test_a_key_that_teams_share_leaves_nothing_unmetered(rows) -> None:
+    """Four teams call through one project of OpenAI: each pays its own, and the project has no excess to guess about."""
+    found = rows(
+        "select count(distinct l.team_id), sum(l.billed_cost) filter (l.portion = 'excess') from ledger l join charges c using (charge_id)"
+        " where c.provider = 'openai' and c.sub_account_id = 'proj_gateway' and c.model = 'gpt-5-mini' and l.original_period = '2026-10'"
+    )
+    assert found[0][0] >= 3 and not found[0][1]
+
+
+def test_every_account_and_month_is_carried_to_the_last_digit(rows) -> None:
+    """Teams and unallocated carry what was billed, lines of others aside, and coverage divides the same dollars."""
+    billed = {key: amount for key, amount in expected.billed(TRUTH).items() if amount}
+    carried = rows("select c.provider, l.original_period, sum(l.billed_cost) from ledger l join charges c using (charge_id) group by all having sum(l.billed_cost) <> 0")
+    assert {row[:2]: row[2] for row in carried} == billed
+    covered = rows("select provider, period, billed_cost, metered_cost + excess_cost + unmetered_cost + non_usage_cost from billing_coverage where billed_cost <> 0")
+    assert {row[:2]: row[2] for row in covered} == {row[:2]: row[3] for row in covered} == billed
+    compared = rows("select provider, period, sum(billed_cost) from reconciliation where billed_cost is not null group by all having sum(billed_cost) <> 0")
+    assert {row[:2]: row[2] for row in compared} == billed
+
+
+def test_invoice_documents_meet_their_bills(rows) -> None:
+    """One with an odd cent, one that came after the close, one restated; the lines of others are on the document too."""
+    found = {row[0]: row[1:] for row in rows("select provider, state, issued_on, round(difference, 2), out_of_scope_cost from invoice_reconciliation where period = '2026-09'")}
+    assert {provider: row[0] for provider, row in found.items()} == {
+        "openai": "rounding", "anthropic": "matched", "google": "matched", "pinecone": "matched", "aws": "matched",
+    }  # fmt: skip
+    assert found["openai"][2] == CENT and found["anthropic"][1] == date(2026, 10, 14)
+    assert found["aws"][3] == expected.out_of_scope(TRUTH)["aws", "2026-09"]
+    assert {row[0] for row in rows("select state from invoice_reconciliation where period = '2026-10'")} == {"not_due"}
+
+
 @pytest.mark.parametrize("period", PERIODS)
 def test_vector_indexes_are_paid_by_who_searches_and_whose_documents(rows, period: str) -> None:
     for activity, driver in (("query", expected.index_queries), ("embedding", expected.index_write_units), ("index_maintenance", expected.index_queries)):

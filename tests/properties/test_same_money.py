@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import json
 import random
 import shutil
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import duckdb
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from pipelines import jobs, sample
 from pipelines.home import Home
-from tests.conftest import quiet
+from tests.conftest import empty_home, quiet
 
 THROUGH = date(2026, 10, 5)
 TRUTH = sample.Truth.make(scale=0.01)
@@ -110,3 +111,88 @@ def test_night_after_night_gives_what_one_night_gives(undisturbed: tuple[Path, M
         jobs.nightly(Home(tmp_path), through, quiet)
     sample.write(tmp_path, THROUGH, TRUTH)
     assert nightly(tmp_path) == wanted
+
+
+# Bills of one account: whatever came before, the money is that of what came last.
+
+SOURCES = """
+version: 1
+gateways:
+  - {name: proxy, format: mapped, file: jsonl, accounts: {openai: org-1}, tokens: exclusive,
+     fields: {event_id: id, occurred_at: at, provider: provider, model: model, output_tokens: out, gateway_team: team, operation: {value: chat}}}
+billing:
+  - {name: openai, format: openai_costs, provider: openai, billing_account_id: org-1, legal_entity: MAIN}
+"""
+DAYS = (1, 2, 3)
+
+
+def put_calls(home: Home) -> None:
+    path = home.landing / "gateway" / "proxy" / "calls.jsonl"
+    path.parent.mkdir(parents=True)
+    calls = [
+        {"id": f"{day}-{team}", "at": f"2026-09-{day:02}T10:00:00Z", "provider": "openai", "model": "gpt-5", "out": 100_000 * day + 7 * n, "team": team}
+        for day in DAYS
+        for n, team in enumerate(("a", "b", "c"))
+    ]
+    path.write_text("".join(json.dumps(call) + "\n" for call in calls))
+
+
+def put_bill(home: Home, name: str, costs: dict[int, str]) -> None:
+    path = home.landing / "billing" / "openai" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    buckets = []
+    for day, cost in costs.items():
+        start = int(datetime(2026, 9, day, tzinfo=UTC).timestamp())
+        line = {"amount": {"value": cost, "currency": "usd"}, "line_item": "gpt-5-2025-08-07, output_tokens", "project_id": "p"}
+        buckets.append({"start_time": start, "end_time": start + 86_400, "results": [line] if cost else []})
+    path.write_text(json.dumps({"object": "page", "data": buckets, "has_more": False}))
+
+
+ONE = {1: "3.000000000001", 2: "6.51", 3: "9.7"}  # seven per cent below to twenty above what was metered
+TWO = {1: "3.3", 2: "", 3: "12.777777777777"}
+
+
+def booked(home: Home) -> tuple[Money, Money]:
+    """Ledger and reconciliation, without the names of files; and billed cost must be carried exactly."""
+    with duckdb.connect(str(home.current), read_only=True) as con:
+        billed = con.execute("select coalesce(sum(billed_cost), 0) from bill_lines where in_scope").fetchall()
+        assert con.execute("select sum(billed_cost) from ledger").fetchall() == billed
+        return con.execute("from ledger order by all").fetchall(), con.execute("from reconciliation order by all").fetchall()
+
+
+def nights(root: Path, *bills: tuple[str, dict[int, str]] | None, at_once: bool = False) -> tuple[Money, Money]:
+    """A home with calls, and one night per bill (None: a night without one), all on one day."""
+    home = empty_home(root, SOURCES)
+    put_calls(home)
+    for bill in bills:
+        if bill:
+            put_bill(home, *bill)
+        if not at_once:
+            jobs.nightly(home, date(2026, 9, 10), quiet)
+    if at_once:
+        jobs.nightly(home, date(2026, 9, 10), quiet)
+    return booked(home)
+
+
+@pytest.fixture(scope="module")
+def only_the_second(tmp_path_factory: pytest.TempPathFactory) -> tuple[Money, Money]:
+    return nights(tmp_path_factory.mktemp("second"), ("b.json", TWO))
+
+
+def test_accrual_then_bill_is_the_bill(only_the_second: tuple[Money, Money], tmp_path: Path) -> None:
+    accrued = nights(tmp_path / "accrued", None)
+    assert accrued != only_the_second and {row[-2] for row in accrued[1]} == {"unbilled"}
+    assert nights(tmp_path / "then", None, ("b.json", TWO)) == only_the_second
+
+
+def test_a_second_version_of_the_bill_is_the_bill(only_the_second: tuple[Money, Money], tmp_path: Path) -> None:
+    assert nights(tmp_path / "first", ("a.json", ONE)) != only_the_second
+    assert nights(tmp_path / "both", ("a.json", ONE), ("b.json", TWO)) == only_the_second
+    assert nights(tmp_path / "at-once", ("a.json", ONE), ("b.json", TWO), at_once=True) == only_the_second
+
+
+def test_a_bill_of_some_days_leaves_the_others_accrued(tmp_path: Path) -> None:
+    part = nights(tmp_path / "part", ("a.json", {1: ONE[1]}))
+    assert sorted(row[-2] for row in part[1]) == ["matched", "unbilled", "unbilled"]
+    whole = nights(tmp_path / "whole", ("a.json", {1: ONE[1]}), ("b.json", {2: ONE[2]}), ("c.json", {3: ONE[3]}))
+    assert whole == nights(tmp_path / "one", ("z.json", ONE))

@@ -51,10 +51,22 @@ def company(days: int = 20, projects: int = 3) -> duckdb.DuckDBPyConnection:
     con.execute(f"create table exceptions(period varchar, kind varchar, what varchar, amount {MONEY}, events bigint, detail varchar)")
     con.execute("insert into exceptions values ('2026-10', 'unallocated', '=cmd', 61.5, 3, 'cost that found no owner'),"
                 f" ('2026-10', 'unpriced', '{SCRIPT}', null, 12, 'usage of a model without a price')")
-    con.execute(f"create table reconciliation(period varchar, provider varchar, billing_account_id varchar, state varchar, treatment varchar, metered_cost {MONEY},"
-                f" billed_cost {MONEY}, quantity_variance {MONEY}, price_variance {MONEY}, cross_variance {MONEY})")
-    con.execute("insert into reconciliation values ('2026-10', 'openai', 'acct-1', 'matched', 'billed cost shared by metered cost', 100, 100.2, 0.1, 0.1, 0),"
-                " ('2026-10', 'anthropic', 'acct-2', 'unbilled', 'accrued at our prices until the bill comes', 12, null, null, null, null)")
+    con.execute("create table reconciliation(period varchar, provider varchar, billing_account_id varchar, model varchar, meter varchar, usage_date date, state varchar,"
+                f" treatment varchar, metered_cost {MONEY}, billed_cost {MONEY}, quantity_variance {MONEY}, price_variance {MONEY}, cross_variance {MONEY})")
+    con.execute("insert into reconciliation values"
+                " ('2026-10', 'openai', 'acct-1', 'gpt-5', 'output', '2026-10-02', 'matched', 'billed cost shared by metered cost', 100, 100.2, 0.1, 0.1, 0),"
+                " ('2026-10', 'openai', 'acct-1', 'gpt-5', 'output', '2026-10-04', 'variance_price', 'billed cost shared by metered cost', 50, 53, 0, 3, 0),"
+                " ('2026-10', 'openai', 'acct-1', null, null, null, 'variance_cost', 'billed cost shared by metered cost', 5, 9, null, null, null),"
+                " ('2026-10', 'anthropic', 'acct-2', 'opus', 'output', '2026-10-03', 'unbilled', 'accrued at our prices until the bill comes', 12, null, null, null, null)")
+    con.execute("create table billing_coverage as select '2026-10' as period, 'openai' as provider, 'acct-1' as billing_account_id, 'USD' as billing_currency,"
+                f" 162.2::{MONEY} as billed_cost, 150::{MONEY} as metered_cost, 4::{MONEY} as excess_cost, 0::{MONEY} as unmetered_cost, 8.2::{MONEY} as non_usage_cost,"
+                f" 12::{MONEY} as accrued_cost, 97.40::decimal(9, 2) as metered_percent")
+    con.execute("create table invoice_reconciliation(period varchar, provider varchar, billing_account_id varchar, invoice_id varchar, billing_currency varchar, issued_on date,"
+                f" invoice_amount {MONEY}, lines_cost {MONEY}, tax_beside {MONEY}, out_of_scope_cost {MONEY}, difference {MONEY}, state varchar)")
+    con.execute("insert into invoice_reconciliation values"
+                " ('2026-10', 'openai', 'acct-1', 'INV-1', 'USD', '2026-10-31', 165.21, 162.2, 3, 0, 0.01, 'rounding'),"
+                " ('2026-09', 'anthropic', 'acct-2', 'INV-0', 'USD', '2026-10-12', 20, null, null, null, null, 'bill_missing'),"
+                " ('2026-09', 'anthropic', 'acct-3', 'INV-9', 'USD', '2026-09-30', 20, null, null, null, null, 'bill_missing')")
     con.execute("create table gpu_costs(period varchar)")  # no GPUs, no sheet of them
     con.execute(
         """
