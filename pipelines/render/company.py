@@ -258,7 +258,7 @@ class Company:
     def _coverage(self, ws: Any, row: int) -> int:
         """How much of each bill the gateways had seen, in dollars."""
         columns = [
-            Column("Vendor", 14), Column("Account", 22, _NAME), Column("Accrued, not billed yet", 34, _EVIDENCE), Column("Currency", 20), Column("Seen", 11, Look("0.00%_)")),
+            Column("Vendor", 14), Column("Account", 22, _NAME), Column("Accrued, not billed yet", 34, _EVIDENCE), Column("Currency", 20, Look(indent=2)), Column("Seen", 11, Look("0.00%_)", align="right")),
             Column("Billed", 16, _MONEY), Column("Seen by gateways", 16, _MONEY), Column("Beyond bound", 12, _MONEY), Column("Not seen", 16, _MONEY),
             Column("No calls of models", 16, _MONEY), Column("Difference", 12, _EVIDENCE),
         ]  # fmt: skip

@@ -150,6 +150,7 @@ select
     billed_cost - metered_cost - quantity_variance - price_variance as cross_variance,
     state,
     case
+        when state = 'unbilled' and not is_billed_day and metered_cost is null then 'no price to accrue at: waits for the bill'
         when state = 'unbilled' and not is_billed_day then 'accrued at our prices until the bill comes'
         when state = 'unbilled' then 'no money: the bill of that day does not have it'
         when state = 'unmetered' then 'the whole charge is unseen usage'

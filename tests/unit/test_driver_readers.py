@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from pipelines.errors import Refused
 from pipelines.sample.company import SEATS
-from pipelines.sample.writers import drivers
+from pipelines.sample.writers import drivers, invoices
 from pipelines.sources import SHAPES, Delivery, Format
-from pipelines.sources.drivers import drivers_csv, fx_csv
+from pipelines.sources.drivers import drivers_csv, fx_csv, invoices_csv
 
 
 def read(format_: Format, path: Path) -> list[tuple[Any, ...]]:
@@ -114,3 +114,32 @@ def test_keys_are_json_of_texts(tmp_path: Path) -> None:
     path = tmp_path / "d.csv"
     path.write_text('driver,target,weight,model\nd,t,1,"gpt ""5"", é"\n', encoding="utf-8")
     assert json.loads(read(drivers_csv.FORMAT, path)[0][2]) == {"model": 'gpt "5", é'}
+
+
+INVOICES = ",".join(invoices_csv.COLUMNS)
+
+
+def test_invoice_documents_of_the_sample_are_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "i.csv"
+    documents = [invoices.Document("openai", Decimal("7510.67"), Decimal(0), date(2026, 10, 3)), invoices.Document("aws", Decimal("-12.50"), Decimal("1.25"), date(2026, 10, 4))]
+    path.write_bytes(invoices.write("2026-09", documents))
+    assert read(invoices_csv.FORMAT, path) == [
+        ("INV-OPENAI-2026-09", "openai", "org-larkfield", "2026-09", Decimal("7510.67"), Decimal(0), "USD", date(2026, 10, 3), 1),
+        ("INV-AWS-2026-09", "aws", "111122223333", "2026-09", Decimal("-12.5"), Decimal("1.25"), "USD", date(2026, 10, 4), 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (",openai,org-1,2026-09,1,USD,0,2026-10-01", "invoice_id is blank"),
+        ("I-1,openai,org-1,September,1,USD,0,2026-10-01", "billing_period is not a month"),
+        ('I-1,openai,org-1,2026-09,"1,000",USD,0,2026-10-01', "amount is not a number"),
+        ("I-1,openai,org-1,2026-09,1,dollars,0,2026-10-01", "unknown currency"),
+        ("I-1,openai,org-1,2026-09,1,usd,x,2026-10-01", "tax is not a number"),
+        ("I-1,openai,org-1,2026-09,1,usd,,01.10.2026", "issued_on is not a day"),
+        ("I-1,openai,org-1,2026-09,1,usd,,2026-10-01\nI-1,openai,org-1,2026-09,2,usd,,2026-10-02", "again, after record 1"),
+    ],
+)
+def test_a_bad_invoice_refuses_the_file(tmp_path: Path, row: str, said: str) -> None:
+    assert said in refusal(invoices_csv.FORMAT, tmp_path / "i.csv", f"{INVOICES}\n{row}\n")
