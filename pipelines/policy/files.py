@@ -319,6 +319,7 @@ class Billing(Source):
     billing_account_id: Name | None = None
     legal_entity: Id
     final_after_days: int = Field(5, ge=0, le=90)
+    final_when: Literal["days", "invoiced"] = "days"
     record: Dated = Dated()
     shrink_limit: Percent = Decimal(50)
     accept: list[Name] = []

@@ -5,6 +5,7 @@
 --   invoice_id: NULL where neither side names one; several documents of one month are listed together
 --   issued_on: date on the document; NULL without one
 --   invoice_amount: the document's total, tax included; NULL without a document
+--   invoice_tax: tax within invoice_amount
 --   lines_cost: what the bill's lines add up to, with those that are not ours; NULL without lines
 --   lines_tax: tax lines within lines_cost
 --   out_of_scope_cost: lines within lines_cost that are not ours

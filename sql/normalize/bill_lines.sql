@@ -29,7 +29,9 @@ newest_day as (
     group by all
 ),
 newest as (
-    select l.* exclude (source_file), a.source_file
+    select
+        l.* exclude (source_file), a.source_file,
+        bool_and(l.invoice_id is not null) over (partition by l.source, l.billing_account_id, l.billing_period) as is_invoiced
     from landed_bills l
     join arrivals a on a.delivery_id = l.delivery_id
     left join newest_whole w on w.source = l.source and w.billing_account_id = l.billing_account_id
@@ -127,6 +129,7 @@ ours as (
         b.provider,
         b.legal_entity,
         b.final_after_days,
+        b.final_when,
         b.vector_index_column,
         not exists (select 1 from policy_billing_scope x where x.source = d.source)
             or exists (
@@ -210,7 +213,8 @@ named as (
         money(cut(pico(o.effective_cost), o.low, o.high, o.days)) as effective_cost,
         money(cut(pico(o.billed_cost), o.billed_low, o.billed_high, o.days)) as billed_cost,
         o.billing_currency,
-        case when $as_of >= if(o.has_term or o.is_credit, o.line_date, o.usage_date) + o.final_after_days then 'Final' else 'Estimated' end as estimate_status,
+        case when if(o.final_when = 'invoiced', o.is_invoiced, $as_of >= if(o.has_term or o.is_credit, o.line_date, o.usage_date) + o.final_after_days)
+            then 'Final' else 'Estimated' end as estimate_status,
         o.contract_id
     from ours o
     left join matched m on m.source_file = o.source_file and m.source_row = o.source_row and m.usage_date = o.usage_date

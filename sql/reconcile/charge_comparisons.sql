@@ -50,6 +50,7 @@ lacking as (
     select
         c.provider, c.billing_account_id, c.model, c.usage_date,
         bool_or(not list_contains(k.tiers, c.service_tier)) or bool_or(not list_has_all(b.tiers, u.tiers)) as lacks_tier,
+        bool_or(u.model is not null) as is_used,
         bool_or(c.is_known_meter and c.is_uncounted_meter) and bool_or(u.model is not null) as lacks_meter
     from charges c
     join billed_tiers b on b.provider = c.provider and b.billing_account_id = c.billing_account_id
@@ -68,8 +69,8 @@ judged as (
         c.*,
         case
             when c.model is null or c.is_known_meter then 'comparable'
-            when not c.may_be_tokens and b.names_meters then 'other_unit'
-            when b.names_meters then 'unmapped'
+            when not c.may_be_tokens and b.names_meters and l.is_used then 'other_unit'
+            when c.may_be_tokens and b.names_meters then 'unmapped'
             else 'comparable'
         end as comparability,
         c.model is not null and c.is_known_meter and not l.lacks_meter as by_meter,

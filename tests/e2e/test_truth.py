@@ -163,6 +163,17 @@ def test_days_of_the_late_bill_are_accrued_as_estimated(rows) -> None:
         assert abs(cost - wanted["openai", day]) < CENT and (billed, status, statuses) == (0, "Estimated", 1)
 
 
+def test_a_bill_is_final_by_the_rule_of_its_vendor(rows) -> None:
+    """AWS once all lines of the month are invoiced, the others some days after the usage."""
+    found = {row[0]: row[1:] for row in rows(
+        "select provider, max(usage_date) filter (estimate_status = 'Final'), min(usage_date) filter (estimate_status = 'Estimated') from charges"
+        " where period = '2026-10' and origin = 'bill' and original_period = '2026-10' group by all"
+    )}  # fmt: skip
+    assert found["aws"] == (date(2026, 10, 31), None)
+    assert found["anthropic"] == found["google"] == (date(2026, 10, 26), date(2026, 10, 27))
+    assert found["pinecone"] == (date(2026, 10, 28), date(2026, 10, 29))
+
+
 def test_a_key_that_teams_share_leaves_nothing_unmetered(rows) -> None:
     """Four teams call through one project of OpenAI: each pays its own, and the project has no excess to guess about."""
     found = rows(

@@ -210,6 +210,13 @@ def test_searches_beside_tokens_are_not_comparable_and_follow_the_use_of_their_m
     assert {(row["charge_id"], row["team_id"]) for row in home.rows("from charge_usage")} == {(c, t) for c in ("c0000", "c0001") for t in "ab"}
 
 
+def test_searches_of_a_model_that_nobody_called_are_unmetered(folder: Path) -> None:
+    home = Home(folder)
+    found = home.run(Billed("7"), Billed("0.5", "50", meter="web_search", unit="Requests", day=2), Metered("7"))
+    assert [row["state"] for row in found] == ["matched", "unmetered"]
+    assert home.portions() == {"metered": 7, "excess": Decimal("0.5")}
+
+
 def test_tokens_of_a_kind_without_a_name_are_unmapped_and_never_a_match(folder: Path) -> None:
     home = Home(folder)
     found = home.run(Billed("7"), Billed("2", meter="telepathy tokens"), Metered("7"))
