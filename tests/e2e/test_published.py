@@ -115,7 +115,9 @@ def test_every_row_says_by_which_method_it_was_allocated_as_focus_does(rows) -> 
         assert not known or (element["UsageUnit"], element["UsageQuantity"]) == (unit, Fraction(quantity))
         units.add(unit)
     assert set(sums.values()) == {Fraction(1)}
-    assert units == {None, "USD", "Tokens", "Weighted Tokens", "GPU-Seconds", "Queries", "Requests", "Seats"}
+    assert units == {
+        None, "USD", "Tokens", "Weighted Tokens", "GPU-Seconds", "Queries", "Write Units", "Days", "Seats", "Index Vectors", "Index Subscribers",
+    }  # fmt: skip
 
 
 def _bytes(home: Home) -> dict[str, tuple[str, int]]:

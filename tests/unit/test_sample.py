@@ -133,7 +133,7 @@ def test_sources_and_contracts_are_the_ones_of_the_policy() -> None:
     sources = policy("sources.yaml")
     accounts = {bill["provider"]: bill.get("billing_account_id") for bill in sources["billing"]}
     assert all(company.BILLING_ACCOUNTS[p] == account for p, account in accounts.items() if account)
-    declared = {(kind, source["name"]) for kind in ("billing", "gpu", "drivers") for source in sources[kind]}
+    declared = {(kind, source["name"]) for kind in ("billing", "gpu", "drivers", "invoices") for source in sources[kind]}
     declared |= {("gateway", source["name"]) for source in sources["gateways"]}
     assert {arrival.path.parts[:2] for arrival in arrivals(SMALL)} == declared
     proxy = next(source for source in sources["gateways"] if source["name"] == "bedrock-proxy")["fields"]
@@ -145,7 +145,9 @@ def test_sources_and_contracts_are_the_ones_of_the_policy() -> None:
     for entry in contracts["private_prices"]:
         price = company.PRIVATE_PRICES[entry["provider"], entry["model"], entry["meter"]]
         assert price == (Decimal(entry["per_million"]), entry["from"])
-    assert {entry["cluster"]: entry["gpus"] for entry in contracts["gpu_capacity"]} == {"serving": 8, "batch": 16}
+    assert {entry["cluster"]: entry["gpus"] for entry in contracts["gpu_capacity"]} == {"serving": 8, "batch": 16, "notebooks": 4}
+    (notebooks,) = [entry for entry in contracts["gpu_capacity"] if entry["cluster"] == "notebooks"]
+    assert (Decimal(notebooks["rate"]), *map(Decimal, notebooks["rates_by_hour"].values())) == company.NOTEBOOK_RATES
 
 
 def test_list_prices_are_those_of_the_snapshot() -> None:
@@ -279,8 +281,10 @@ def test_bills_are_the_metered_cost_and_what_nobody_metered() -> None:
     for event in SMALL.events:
         seen[event.provider, event.month] += contracted_cost(event) or 0
     unpriced = expected.billed_without_price(SMALL)
+    raised = sum(expected.price_change(SMALL).values())
+    assert raised > 0
     for key, amount in billed.items():
-        assert amount == seen[key] + unpriced.get(key, 0), key
+        assert amount == seen[key] + unpriced.get(key, 0) + (raised if key == ("openai", "2026-10") else 0), key
 
 
 def test_the_restated_bill_differs_on_two_days_only() -> None:
