@@ -56,7 +56,12 @@ def _name_models(run: Run, scope: Scope) -> None:
         where l.model_as_logged is not null and l.provider is not null
         """
     )
-    prices.resolve_models(con, "logged_pairs", scope.list_prices)
+    overrides = [
+        prices.Override(name.provider, name.logged, name.prices_of or name.provider, name.model)
+        for name in scope.policy.sources.models
+        if (name.start or date.min) <= scope.period.start < (name.end or date.max)
+    ]
+    prices.resolve_models(con, "logged_pairs", scope.list_prices, (scope.period.start, scope.period.end), overrides)
 
 
 def _landed(run: Run, kind: str, view: str, scope: Scope) -> None:

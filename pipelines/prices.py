@@ -1,45 +1,29 @@
-"""Public list prices: a dated snapshot in `data/list_prices/`, its rates, and which model a logged name means.
+"""Public list prices: dated snapshots in `data/list_prices/`, the rates they say, and which model a logged name means.
 
-    python -m pipelines.prices export data/list_prices     adds <today>/ from the genai-prices that is installed
+A snapshot folder is named by the day it was recorded and never changed; `apportion prices refresh` adds one (snapshots.py):
 
-A snapshot folder is named by its date and never changed; the newest one is used:
-
-    rates.parquet        USD per single token, one row per model, service tier, dates and input size
+    rates.parquet        USD per token, image, search unit or request; one row per model, service tier, region, dates, hours, input size
     match_rules.parquet  how a logged name is recognised, one row per condition; the first model whose terms hold wins
     snapshot.json        source, version, licence, counts of what was taken and of what was left out
     LICENSE              of the source (MIT)
 
-What the export makes of its source, beyond flattening it:
+Which snapshot decides on which usage day is itself on record, so that a price list learnt today never changes yesterday:
 
-- A tier's price holds for every token of the request, so each row covers `input_gt < input tokens <= input_le`.
-- A service tier (batch, flex, priority, fast) covers all the days of its model: before its own start it costs the standard
-  price. Many of those starts are the day on which the source learned the price, not the day the vendor set it.
-  Variants by route or by kind of search are left out.
-- A price by time of day becomes the price at noon UTC, which is the one that holds for most hours of each such day.
-- A meter without a price of its own takes that of its nearest priced ancestor: cache reads and audio that of input,
-  writes for an hour that of writes, reasoning that of output. A price of zero is a price.
-- A model that is sold by the hour, page, character or request has no token price here: its tokens stay unpriced.
-  So has a model without any price, unless its name or notes say `free`: unknown is not zero.
-- Prices finer than a millionth of a dollar per million tokens are rounded to it, half to even, and counted.
+- the oldest snapshot holds from the beginning, every other from the day in its name on;
+- `applied.json` says otherwise, by snapshot: the first day that it decides. Only `apportion prices apply` writes it;
+- of two snapshots that would decide a day the one recorded later does, but a model it does not list keeps the older price.
 """
 
 from __future__ import annotations
 
-import argparse
-import hashlib
 import json
 import re
-import shutil
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
-from decimal import ROUND_HALF_EVEN, Decimal
+from datetime import date
 from functools import lru_cache
-from importlib.metadata import distribution
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -49,34 +33,19 @@ from pipelines.errors import Refused
 
 FIRST_DAY, LAST_DAY = date(1, 1, 1), date(9999, 12, 31)
 NO_LIMIT = 2**63 - 1
-PER_TOKEN = Decimal("0.000001")  # of a price per million tokens
-PLACES = Decimal("0.000000000001")
+DAY_MINUTES = 24 * 60
+APPLIED = "applied.json"
 
-# Meter -> the price keys of genai-prices that may price it, nearest first.
-METERS = {
-    "input_uncached": ("input_mtok",),
-    "cache_read": ("cache_read_mtok", "input_mtok"),
-    "cache_write_5m": ("cache_write_5m_mtok", "cache_write_mtok", "input_mtok"),
-    "cache_write_1h": ("cache_write_1h_mtok", "cache_write_mtok", "input_mtok"),
-    "output": ("output_mtok",),
-    "reasoning": ("output_reasoning_mtok", "output_mtok"),
-    "audio_input": ("input_audio_mtok", "input_mtok"),
-    "audio_output": ("output_audio_mtok", "output_mtok"),
-}
-TOKEN_KEYS = {key for keys in METERS.values() for key in keys}
-# The requests that get another price -> the service tier as gateways log it. `default` is the standard price.
-TIERS = {
-    ("processing", "batch"): "batch",
-    ("service_tier", "flex"): "flex",
-    ("service_tier", "priority"): "priority",
-    ("service_tier", "fast"): "fast",
-    ("speed", "fast"): "fast",
-    ("service_tier", "default"): "standard",
-}
+TOKEN_METERS = (
+    "input_uncached", "cache_read", "cache_write_5m", "cache_write_1h", "output", "reasoning", "audio_input", "audio_output",
+)  # fmt: skip
+METERS = (*TOKEN_METERS, "images", "search_units", "requests")  # what a rate prices, one column each
 RATES = pa.schema(
     [("rate_id", pa.string()), ("provider", pa.string()), ("model", pa.string()), ("service_tier", pa.string()),
-     ("valid_from", pa.date32()), ("valid_to", pa.date32()), ("input_gt", pa.int64()), ("input_le", pa.int64())]
+     ("region", pa.string()), ("valid_from", pa.date32()), ("valid_to", pa.date32()), ("minute_from", pa.int32()),
+     ("minute_to", pa.int32()), ("input_gt", pa.int64()), ("input_le", pa.int64())]
     + [(meter, pa.decimal128(20, 12)) for meter in METERS]
+    + [("source", pa.string())]
 )  # fmt: skip
 RULES = pa.schema(
     [("provider", pa.string()), ("ord", pa.int32()), ("model", pa.string()), ("term", pa.int32()),
@@ -87,54 +56,149 @@ RULES = pa.schema(
 # --- use -----------------------------------------------------------------------------------------------------------
 
 
-def register(con: duckdb.DuckDBPyConnection, list_prices_dir: Path) -> None:
-    """Temp table rate_table: the newest snapshot's rates, USD per single token, NULL where a meter has no price.
+@dataclass(frozen=True)
+class Snapshot:
+    """A folder of list prices, the day it was recorded, the version of its source, and the first usage day it decides."""
 
-    At most one row holds for a provider, model, service tier, day and number of input tokens.
-    """
-    con.execute(
-        """
-        create or replace temp table rate_table as
-        select
-            rate_id, 'list' as rate_source, 'USD' as currency, provider, model, service_tier, valid_from, valid_to, input_gt, input_le,
-            input_uncached, cache_read, cache_write_5m, cache_write_1h, output, reasoning, audio_input, audio_output
-        from read_parquet($path)
-        """,
-        {"path": str(_file(newest(list_prices_dir), "rates.parquet"))},
+    folder: Path
+    recorded_at: date
+    source_version: str
+    holds_from: date
+
+
+def snapshots(list_prices_dir: Path) -> list[Snapshot]:
+    """Every snapshot, oldest first; refused where there is none."""
+    folders = sorted(
+        (p for p in list_prices_dir.glob("[0-9]*") if re.fullmatch(r"\d{4}-\d\d-\d\d", p.name) and p.is_dir()),
+        key=lambda p: p.name,
     )
+    if not folders:
+        raise Refused("no snapshot of list prices", "data/list_prices", "restore the folder, or run: apportion prices refresh")
+    applied = applications(list_prices_dir)
+    found = []
+    for folder in folders:
+        day = date.fromisoformat(folder.name)
+        facts = json.loads(_file(folder, "snapshot.json").read_text(encoding="utf-8"))
+        holds_from = FIRST_DAY if folder == folders[0] else applied.get(folder.name, day)
+        found.append(Snapshot(folder, day, f"{facts['source']} {facts['version']}", holds_from))
+    return found
 
 
-def resolve_models(con: duckdb.DuckDBPyConnection, pairs_relation: str, list_prices_dir: Path) -> None:
-    """Temp table model_resolution(provider, model_as_logged, model, price_provider, price_model, rule).
+def applications(list_prices_dir: Path) -> dict[str, date]:
+    """Snapshot -> the first usage day it decides, where somebody asked for another day than that of its record."""
+    path = list_prices_dir / APPLIED
+    if not path.is_file():
+        return {}
+    try:
+        return {name: date.fromisoformat(day) for name, day in json.loads(path.read_text(encoding="utf-8")).items()}
+    except (ValueError, AttributeError, TypeError):
+        raise Refused("does not say which snapshot decides from which day", f"data/list_prices/{APPLIED}", "restore or remove it") from None
+
+
+def register(con: duckdb.DuckDBPyConnection, list_prices_dir: Path, name: str = "rate_table") -> None:
+    """Temp table `name`: what each snapshot says for the days it decides, USD per unit, NULL where a meter has no price.
+
+    At most one row holds for a provider, model, service tier, region, day, minute of the day (UTC) and number of input tokens.
+    `region` is empty in the rows of everywhere else.
+    """
+    found = snapshots(list_prices_dir)
+    for snapshot in found:
+        if not set(RATES.names) <= set(pq.read_schema(_file(snapshot.folder, "rates.parquet")).names):
+            where = f"data/list_prices/{snapshot.folder.name}/rates.parquet"
+            raise Refused("is of an older version of this program", where, "remove the folder and run: apportion prices refresh")
+    columns = ("path", "recorded_at", "source_version", "holds_from")
+    rows = [(str(s.folder / "rates.parquet"), s.recorded_at, s.source_version, s.holds_from) for s in found]
+    con.register("price_snapshots", pa.table({column: [row[i] for row in rows] for i, column in enumerate(columns)}))
+    con.execute(
+        f"""
+        create or replace temp table {name} as
+        with listed as (
+            select r.* exclude (filename), s.recorded_at, s.source_version, s.holds_from
+            from read_parquet($paths, filename = true) r
+            join price_snapshots s on s.path = r.filename
+        ),
+        -- A model is decided by its newest snapshot of the day: an older one until the first day of any newer one.
+        held as (
+            select *, coalesce(min(holds_from) over (
+                partition by provider, model order by recorded_at
+                range between interval 1 day following and unbounded following), $last) as holds_to
+            from listed
+        )
+        select
+            rate_id, 'list' as rate_source, 'USD' as currency, provider, model, service_tier, region,
+            greatest(valid_from, holds_from) as valid_from, least(valid_to, holds_to) as valid_to,
+            minute_from, minute_to, input_gt, input_le,
+            {", ".join(METERS)}, source, recorded_at, source_version
+        from held
+        where greatest(valid_from, holds_from) < least(valid_to, holds_to)
+        """,
+        {"paths": [row[0] for row in rows], "last": LAST_DAY},
+    )
+    con.unregister("price_snapshots")
+
+
+@dataclass(frozen=True)
+class Override:
+    """What the operator says a logged name means: a model of the list of `prices_of`."""
+
+    provider: str
+    logged: str
+    prices_of: str
+    model: str
+
+
+def resolve_models(
+    con: duckdb.DuckDBPyConnection,
+    pairs_relation: str,
+    list_prices_dir: Path,
+    days: tuple[date, date] = (FIRST_DAY, LAST_DAY),
+    overrides: Sequence[Override] = (),
+) -> None:
+    """Temp table model_resolution(provider, model_as_logged, model, price_provider, price_model, rule, source_version).
 
     One row per distinct (provider, model_as_logged) of `pairs_relation`. `model` is the list's own name where the same provider
-    lists it, else the logged name in lower case; price_* is NULL where no token price is known.
+    lists it, else the logged name in lower case; price_* is NULL where no price is known. Of the snapshots that decide any of
+    `days` (half-open) the oldest that knows a price says what a name means: a newer one may add names, not change them.
     """
-    known = load(list_prices_dir)
+    known = [(s.source_version, load_snapshot(s.folder)) for s in _asked(list_prices_dir, days)]
+    said = {(canonical(o.provider), o.logged.strip().lower()): o for o in overrides}
     pairs = con.execute(f"select distinct provider, model_as_logged from {pairs_relation} order by all").fetchall()
-    columns = ("provider", "model_as_logged", "model", "price_provider", "price_model", "rule")
-    found = [(*pair, *known.resolve(*pair)) for pair in pairs]
+    found = []
+    for provider, logged in pairs:
+        override = said.get((canonical(provider), logged.strip().lower())) if provider and logged else None
+        asked = (override.prices_of, override.model) if override else (provider, logged)
+        told = [(version, snapshot.resolve(*asked)) for version, snapshot in known]
+        version, answer = next(((v, a) for v, a in told if a[2]), told[-1])
+        if override:
+            answer = (*answer[:3], f"override: {override.prices_of} {override.model}" + ("" if answer[2] else " (no price)"))
+        found.append((provider, logged, *answer, version))
+    columns = ("provider", "model_as_logged", "model", "price_provider", "price_model", "rule", "source_version")
     table = pa.table({name: pa.array([row[i] for row in found], pa.string()) for i, name in enumerate(columns)})
     con.register("resolved_models", table)
     con.execute("create or replace temp table model_resolution as select * from resolved_models")
     con.unregister("resolved_models")
 
 
+def _asked(list_prices_dir: Path, days: tuple[date, date]) -> list[Snapshot]:
+    """The snapshots that decide at least one of `days` (half-open), oldest first, then those before them, newest first."""
+    found = snapshots(list_prices_dir)
+    ends = [min((later.holds_from for later in found[i + 1 :]), default=LAST_DAY) for i in range(len(found))]
+    decide = [s for s, end in zip(found, ends, strict=True) if max(s.holds_from, days[0]) < min(end, days[1])]
+    return decide + [s for s in reversed(found) if s.holds_from < days[1] and s not in decide]
+
+
 def newest(list_prices_dir: Path) -> Path:
     """The folder of the newest snapshot; refused where there is none."""
-    folders = [p for p in list_prices_dir.glob("[0-9]*") if re.fullmatch(r"\d{4}-\d\d-\d\d", p.name) and p.is_dir()]
-    if not folders:
-        raise Refused(
-            "no snapshot of list prices",
-            "data/list_prices",
-            "restore the folder, or run `python -m pipelines.prices export`",
-        )
-    return max(folders, key=lambda p: p.name)
+    return snapshots(list_prices_dir)[-1].folder
 
 
 def load(list_prices_dir: Path) -> Known:
-    """The newest snapshot's models and how to recognise them; read once per version of its files."""
-    folder = newest(list_prices_dir)
+    """The newest snapshot's models and how to recognise them."""
+    return load_snapshot(newest(list_prices_dir))
+
+
+def load_snapshot(folder: Path) -> Known:
+    """A snapshot's models and how to recognise them; read once per version of its files."""
     paths = [_file(folder, name) for name in ("match_rules.parquet", "rates.parquet", "snapshot.json")]
     return _load(folder, *((path.stat().st_mtime_ns, path.stat().st_size) for path in paths))
 
@@ -208,7 +272,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class Known:
-    """One snapshot in memory: rules per provider, models with a token price, whose prices stand in for whose."""
+    """One snapshot in memory: rules per provider, models with a price, whose prices stand in for whose."""
 
     rules: dict[str, Rules]
     priced: frozenset[tuple[str, str]]
@@ -229,7 +293,7 @@ class Known:
                     continue
                 priced = (lister, rule.model) if (lister, rule.model) in self.priced else (None, None)
                 if lister == seller:
-                    return rule.model, *priced, rule.text if priced[0] else f"{rule.text} (no token price)"
+                    return rule.model, *priced, rule.text if priced[0] else f"{rule.text} (no price)"
                 return logged.strip().lower(), *priced, f"price of {lister}: {rule.text}"
         return logged.strip().lower(), None, None, "no rule"
 
@@ -275,7 +339,7 @@ def _load(folder: Path, *_versions: tuple[int, int]) -> Known:
     for (provider, _, model, _), conditions in sorted(terms.items()):
         text = " and ".join(f"{op} {pattern}" for op, pattern in conditions)
         name = conditions[0][1].lower() if [op for op, _ in conditions] == ["equals"] else None
-        tests = tuple(_condition(folder, op, pattern) for op, pattern in conditions)
+        tests = tuple(condition(folder.name, op, pattern) for op, pattern in conditions)
         rules.setdefault(provider, []).append(Rule(model, text, name, tests))
     rates = pq.read_table(folder / "rates.parquet", columns=["provider", "model"]).to_pylist()
     return Known(
@@ -285,7 +349,7 @@ def _load(folder: Path, *_versions: tuple[int, int]) -> Known:
     )
 
 
-def _condition(folder: Path, op: str, pattern: str) -> Matches:
+def condition(snapshot: str, op: str, pattern: str) -> Matches:
     """A test of a lower-case name. Patterns but regular expressions are compared in lower case."""
     low = pattern.lower()
     if op == "equals":
@@ -296,171 +360,11 @@ def _condition(folder: Path, op: str, pattern: str) -> Matches:
         return lambda name: name.startswith(low)
     if op == "ends_with":
         return lambda name: name.endswith(low)
-    where = f"data/list_prices/{folder.name}/match_rules.parquet"
+    where = f"data/list_prices/{snapshot}/match_rules.parquet"
     if op != "regex":
-        raise Refused(f"unknown kind of rule {op!r}", where, "export the snapshot again")
+        raise Refused(f"unknown kind of rule {op!r}", where, "remove the folder and run: apportion prices refresh")
     try:
         search = re.compile(pattern).search
     except re.error:
-        raise Refused(f"not a regular expression: {pattern!r}", where, "export the snapshot again") from None
+        raise Refused(f"not a regular expression: {pattern!r}", where, "remove the folder and run: apportion prices refresh") from None
     return lambda name: search(name) is not None
-
-
-# --- export --------------------------------------------------------------------------------------------------------
-
-
-def export(list_prices_dir: Path, day: date) -> Path:
-    """Writes the snapshot of `day` from the installed genai-prices; refused where that day has one already."""
-    try:
-        from genai_prices.data import providers
-    except ImportError:
-        raise Refused("genai-prices is not installed", "", "pip install 'apportion[list-prices]'") from None
-    folder = list_prices_dir / day.isoformat()
-    if folder.exists():
-        raise Refused(
-            "this day has a snapshot already", str(folder), "a snapshot is never changed; remove it to make it anew"
-        )
-    source = distribution("genai-prices")
-    left_out: Counter[str] = Counter()
-    rates = [
-        rate for provider in providers for model in provider.models for rate in _rates(provider.id, model, left_out)
-    ]
-    rules = [
-        {"provider": provider.id, "ord": place, "model": model.id, "term": term, "op": op, "pattern": pattern}
-        for provider in providers
-        for place, model in enumerate(provider.models)
-        for term, conditions in enumerate(_terms(model.match))
-        for op, pattern in conditions
-    ]
-    facts = {
-        "source": "genai-prices",
-        "url": "https://github.com/pydantic/genai-prices",
-        "license": "MIT",
-        "version": source.version,
-        "date": day.isoformat(),
-        "currency": "USD",
-        "unit": "one token",
-        "counts": {
-            "providers": len(providers),
-            "models": sum(len(provider.models) for provider in providers),
-            "priced_models": len({(rate["provider"], rate["model"]) for rate in rates}),
-            "rates": len(rates),
-            "match_rules": len(rules),
-        },
-        "left_out": dict(sorted(left_out.items())),
-        "stand_ins": {p.id: list(p.fallback_model_providers) for p in providers if p.fallback_model_providers},
-    }
-    part = list_prices_dir / f".{day.isoformat()}.new"
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    pq.write_table(pa.Table.from_pylist(rates, RATES), part / "rates.parquet", compression="zstd")
-    pq.write_table(pa.Table.from_pylist(rules, RULES), part / "match_rules.parquet", compression="zstd")
-    (part / "snapshot.json").write_text(json.dumps(facts, indent=2) + "\n")
-    (part / "LICENSE").write_text(source.read_text("licenses/LICENSE") or "MIT\n")
-    return part.rename(folder)
-
-
-def _rates(provider: str, model: Any, left_out: Counter[str]) -> Iterator[dict[str, Any]]:
-    """The model's rows: each service tier that has its own price, on each span of days, for each size of input."""
-    variants: dict[str, list[Any]] = {"standard": []}
-    for variant in model.price_variants or ():
-        tier = TIERS.get(next(iter(variant.when.items()))) if len(variant.when) == 1 else None
-        if tier is None:
-            left_out["variants by route or kind of search"] += 1
-        elif tier != "standard":
-            variants.setdefault(tier, []).append(variant)
-        elif _all_prices(variant.prices):
-            left_out["prices of the default tier that are not the standard ones"] += 1
-    conditional = model.prices if isinstance(model.prices, list) else []
-    left_out["prices by time of day, not in force at noon UTC"] += sum(
-        hasattr(entry.constraint, "start_time") and not entry.constraint.active(_noon(FIRST_DAY))
-        for entry in conditional
-    )
-    free = "free" in f"{model.id} {model.name or ''} {model.price_comments or ''}".lower()
-    for tier, own in variants.items():
-        context = {key: value for variant in own for key, value in variant.when.items()}
-        starts = {
-            entry.constraint.start_date for entry in (*conditional, *own) if hasattr(entry.constraint, "start_date")
-        }
-        spans: list[tuple[date, list[dict[str, Any]]]] = []
-        for start in sorted({FIRST_DAY, *starts}):
-            prices = _all_prices(model.get_prices(_noon(start), context))
-            sizes = list(_sizes(prices, free, left_out if tier == "standard" else Counter()))
-            if not spans or sizes != spans[-1][1]:  # a start that changes no token price starts nothing
-                spans.append((start, sizes))
-        ends = [start for start, _ in spans[1:]] + [LAST_DAY]
-        for (start, sizes), end in zip(spans, ends, strict=True):
-            for size in sizes:
-                key = json.dumps([provider, model.id, tier, start.isoformat(), size["input_gt"]])
-                rate_id = hashlib.md5(key.encode(), usedforsecurity=False).hexdigest()[:16]
-                named = {"rate_id": rate_id, "provider": provider, "model": model.id, "service_tier": tier}
-                yield named | {"valid_from": start, "valid_to": end} | size
-
-
-def _noon(day: date) -> datetime:
-    return datetime.combine(day, time(12), UTC)
-
-
-def _all_prices(prices: Any) -> dict[str, Any]:
-    return {key: price for key, price in vars(prices).items() if price is not None and not key.startswith("_")}
-
-
-def _sizes(prices: dict[str, Any], free: bool, left_out: Counter[str]) -> Iterator[dict[str, Any]]:
-    """One row per size of input between the thresholds of any of the prices; none where tokens have no price."""
-    tokens = {key: price for key, price in prices.items() if key in TOKEN_KEYS}
-    left_out["prices of other things than plain tokens (spans of days x things)"] += len(prices) - len(tokens)
-    if not tokens and not (free and not prices):
-        left_out["spans of days without a token price" if prices else "spans of days without any price"] += 1
-        return
-    if not tokens:
-        tokens = {"input_mtok": Decimal(0), "output_mtok": Decimal(0)}
-    limits = sorted({tier.start for price in tokens.values() for tier in getattr(price, "tiers", ())})
-    for low, high in zip([-1, *limits], [*limits, NO_LIMIT], strict=True):
-        row: dict[str, Any] = {"input_gt": low, "input_le": high}
-        for meter, keys in METERS.items():
-            listed = next((tokens[key] for key in keys if key in tokens), None)
-            row[meter] = None if listed is None else _per_token(_at_size(listed, high), left_out)
-        yield row
-
-
-def _at_size(listed: Any, most: int) -> Decimal:
-    """The price of a request of `most` input tokens: the highest threshold below it decides for all its tokens."""
-    if isinstance(listed, Decimal):
-        return listed
-    return next((tier.price for tier in reversed(listed.tiers) if most > tier.start), listed.base)
-
-
-def _per_token(per_million: Decimal, left_out: Counter[str]) -> Decimal:
-    exact = per_million * PER_TOKEN
-    rounded = exact.quantize(PLACES, ROUND_HALF_EVEN)
-    left_out["digits of prices finer than the unit (rounded)"] += exact != rounded
-    return rounded
-
-
-def _terms(clause: Any) -> list[list[tuple[str, str]]]:
-    """A match clause as alternatives of conditions that hold together."""
-    if (parts := getattr(clause, "or_", None)) is not None:
-        return [term for part in parts for term in _terms(part)]
-    if (parts := getattr(clause, "and_", None)) is not None:
-        terms: list[list[tuple[str, str]]] = [[]]
-        for part in parts:
-            terms = [left + right for left in terms for right in _terms(part)]
-        return terms
-    return [[next((op, value) for op, value in vars(clause).items())]]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.prices", description="Add a snapshot of public list prices."
-    )
-    parser.add_argument("command", choices=["export"])
-    parser.add_argument("folder", type=Path, help="data/list_prices")
-    given = parser.parse_args()
-    try:
-        print(export(given.folder, datetime.now(UTC).date()))
-    except Refused as refused:
-        parser.exit(1, f"{refused}\n")
-
-
-if __name__ == "__main__":
-    main()

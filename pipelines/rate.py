@@ -26,14 +26,15 @@ class Day:
 
 
 def rate(run: Run, scopes: list[Scope]) -> None:
-    """Fills rates, usage_daily and usage_hourly, and writes one Parquet file of usage_events per changed day."""
+    """Fills bill_prices, rates, usage_daily and usage_hourly, and writes one Parquet file of usage_events per changed day."""
     for scope in scopes:
         run.say(f"rate {scope.period.label}")
         policy.register(run.con, scope.policy)
         prices.register(run.con, scope.list_prices)
         by_name = {model.name: model for model in models.stage("rate")}
         with transaction(run.con):
-            models.replace_period(run.con, by_name["rates"], scope.params)
+            for name in ("bill_prices", "rates"):
+                models.replace_period(run.con, by_name[name], scope.params)
         for batch in list(_batches(_changed_days(run, scope))) or [[]]:  # without traffic: empty tables
             _rate_days(run, scope, batch, by_name)
 

@@ -360,7 +360,26 @@ class Gpu(Source):
         return self
 
 
+class ModelName(Dated):
+    """What a name in the logs means where no rule can know: a model of the list prices, by default those of its own provider.
+
+    A name means one thing in a whole month, so it changes on the first of one.
+    """
+
+    provider: Name
+    logged: Name
+    model: Name
+    prices_of: Id | None = None
+
+    @model_validator(mode="after")
+    def _monthly(self) -> ModelName:
+        if any(day is not None and day.day != 1 for day in (self.start, self.end)):
+            raise ValueError("a name means one model for a whole month: date it on the first of one")
+        return self
+
+
 class Sources(File):
+    models: list[ModelName] = []
     gateways: list[Gateway] = []
     billing: list[Billing] = []
     usage: list[Usage] = []

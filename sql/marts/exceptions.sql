@@ -27,7 +27,7 @@ unmetered as (
 unpriced as (
     select
         p.period, 'unpriced' as kind, u.provider || ' ' || coalesce(u.model, '?') as what, null::decimal(38, 12) as amount,
-        sum(u.unpriced_events)::bigint as events, 'usage of a model without a price' as detail
+        sum(u.unpriced_events)::bigint as events, string_agg(distinct u.unpriced_because, '; ' order by u.unpriced_because) as detail
     from usage_daily u
     join periods p on u.usage_date >= p.starts_on and u.usage_date < p.ends_on
     where u.unpriced_events > 0 and u.serving_pool is null

@@ -1,21 +1,44 @@
--- What a token cost on each day: the public list price, and the price agreed with the vendor.
--- A private price goes before a discount or markup; of those the one with the narrowest scope holds.
+-- What a unit cost on each day: the public list price, and our own price. Of each meter that is the private price, else, where no
+-- discount or markup applies, the one that the vendor's bill shows, else the list price less the discount with the narrowest scope.
+-- A meter without a price has NULL there.
 -- grain: rate_id
---   rate_source: list, or contract where a discount, a markup or a private price applies
-with used as (
-    select distinct price_provider, price_model from model_names where usage_period = $period and price_model is not null
+--   rate_source: contract where a discount, a markup or a private price applies, bill where the unit price is derived from the bill, else list
+--   source: the package or page that says the list price; NULL, like recorded_at, where the list does not know the model
+--   region: where the price holds; empty for everywhere that has no price of its own
+with billed as (
+    select
+        provider, model, service_tier,
+        max(unit_price) filter (meter = 'input_uncached') as input_uncached,
+        max(unit_price) filter (meter = 'cache_read') as cache_read,
+        max(unit_price) filter (meter = 'cache_write_5m') as cache_write_5m,
+        max(unit_price) filter (meter = 'cache_write_1h') as cache_write_1h,
+        max(unit_price) filter (meter = 'output') as output,
+        coalesce(max(unit_price) filter (meter = 'reasoning'), max(unit_price) filter (meter = 'output')) as reasoning,
+        max(unit_price) filter (meter = 'audio_input') as audio_input,
+        max(unit_price) filter (meter = 'audio_output') as audio_output,
+        max(unit_price) filter (meter = 'images') as images
+    from bill_prices
+    where usage_period = $period
+    group by all
 ),
--- A model that only a contract prices has no list price; what the contract leaves out is priced as input or output.
+sold as (
+    select price_provider as provider, price_model as model, 'standard' as service_tier
+    from model_names
+    where usage_period = $period and price_model is not null
+    union
+    select provider, model, service_tier from billed
+),
+-- A model that only a contract or the bill prices has no list price.
 listed as (
     select r.* exclude (rate_id, rate_source, currency)
     from rate_table r
-    join used u on u.price_provider = r.provider and u.price_model = r.model
+    semi join sold s on s.provider = r.provider and s.model = r.model
     union all by name
     select
-        u.price_provider as provider, u.price_model as model, 'standard' as service_tier, date '0001-01-01' as valid_from,
-        date '9999-12-31' as valid_to, -1 as input_gt, 9223372036854775807 as input_le
-    from used u
-    anti join rate_table r on r.provider = u.price_provider and r.model = u.price_model
+        s.*, '' as region, date '0001-01-01' as valid_from, date '9999-12-31' as valid_to, 0 as minute_from, 1440 as minute_to,
+        -1 as input_gt, 9223372036854775807 as input_le
+    from sold s
+    anti join rate_table r on r.provider = s.provider and r.model = s.model
 ),
 -- The vendor's products that sold a model, as the bills so far name them.
 services as (
@@ -34,7 +57,7 @@ discounts as (
 ),
 -- A rate holds between two days on which nothing about its price changes.
 cuts as (
-    select distinct l.provider, l.model, l.service_tier, l.input_gt, cut
+    select distinct l.provider, l.model, l.service_tier, l.region, l.minute_from, l.input_gt, cut
     from listed l, lateral (
         select unnest([l.valid_from, l.valid_to]) as cut
         union all select unnest([p.valid_from, p.valid_to]) from policy_private_prices p where p.provider = l.provider and p.model = l.model
@@ -43,8 +66,8 @@ cuts as (
 ),
 windows as (
     select
-        provider, model, service_tier, input_gt, cut as valid_from,
-        lead(cut) over (partition by provider, model, service_tier, input_gt order by cut) as valid_to
+        provider, model, service_tier, region, minute_from, input_gt, cut as valid_from,
+        lead(cut) over (partition by provider, model, service_tier, region, minute_from, input_gt order by cut) as valid_to
     from cuts
 ),
 days as (
@@ -75,16 +98,18 @@ agreed as (
         arg_min(d.percent, d.breadth) filter (d.meter is null or d.meter = 'output') as output,
         arg_min(d.percent, d.breadth * 2 + coalesce(d.meter = 'output', false)::integer) filter (d.meter is null or d.meter in ('output', 'reasoning')) as reasoning,
         arg_min(d.percent, d.breadth) filter (d.meter is null or d.meter = 'audio_input') as audio_input,
-        arg_min(d.percent, d.breadth) filter (d.meter is null or d.meter = 'audio_output') as audio_output
+        arg_min(d.percent, d.breadth) filter (d.meter is null or d.meter = 'audio_output') as audio_output,
+        arg_min(d.percent, d.breadth) filter (d.meter is null) as other
     from days w
     join discounts d on d.provider = w.provider and d.model = w.model and w.valid_from >= d.valid_from and w.valid_from < d.valid_to
     group by all
 )
 select
-    md5(concat_ws('|', l.provider, l.model, l.service_tier, l.input_gt, w.valid_from, coalesce(p.price_id, ''), coalesce(d.discount_id, '')))[:16] as rate_id,
-    case when p.price_id is not null or d.discount_id is not null then 'contract' else 'list' end as rate_source,
+    md5(concat_ws('|', l.provider, l.model, l.service_tier, l.region, l.minute_from, l.input_gt, w.valid_from, coalesce(p.price_id, ''), coalesce(d.discount_id, '')))[:16] as rate_id,
+    case when p.price_id is not null or d.discount_id is not null then 'contract' when b.model is not null then 'bill' else 'list' end as rate_source,
     concat_ws('+', p.price_id, d.discount_id) as contract_id,
-    l.provider, l.model, l.service_tier, w.valid_from, w.valid_to, l.input_gt, l.input_le,
+    l.provider, l.model, l.service_tier, l.region, w.valid_from, w.valid_to, l.minute_from, l.minute_to, l.input_gt, l.input_le,
+    l.source, l.recorded_at, l.source_version,
     l.input_uncached as list_input_uncached,
     l.cache_read as list_cache_read,
     l.cache_write_5m as list_cache_write_5m,
@@ -93,17 +118,24 @@ select
     l.reasoning as list_reasoning,
     l.audio_input as list_audio_input,
     l.audio_output as list_audio_output,
-    coalesce(p.input_uncached, (l.input_uncached * ((100 - coalesce(d.input_uncached, 0)) * 0.01)::decimal(12, 8))::decimal(24, 18)) as contracted_input_uncached,
-    coalesce(p.cache_read, (l.cache_read * ((100 - coalesce(d.cache_read, 0)) * 0.01)::decimal(12, 8))::decimal(24, 18), p.input_uncached) as contracted_cache_read,
-    coalesce(p.cache_write_5m, (l.cache_write_5m * ((100 - coalesce(d.cache_write_5m, 0)) * 0.01)::decimal(12, 8))::decimal(24, 18), p.input_uncached) as contracted_cache_write_5m,
-    coalesce(p.cache_write_1h, (l.cache_write_1h * ((100 - coalesce(d.cache_write_1h, 0)) * 0.01)::decimal(12, 8))::decimal(24, 18), p.input_uncached) as contracted_cache_write_1h,
-    coalesce(p.output, (l.output * ((100 - coalesce(d.output, 0)) * 0.01)::decimal(12, 8))::decimal(24, 18)) as contracted_output,
-    coalesce(p.reasoning, p.output, (l.reasoning * ((100 - coalesce(d.reasoning, 0)) * 0.01)::decimal(12, 8))::decimal(24, 18)) as contracted_reasoning,
-    coalesce((l.audio_input * ((100 - coalesce(d.audio_input, 0)) * 0.01)::decimal(12, 8))::decimal(24, 18), p.input_uncached) as contracted_audio_input,
-    coalesce((l.audio_output * ((100 - coalesce(d.audio_output, 0)) * 0.01)::decimal(12, 8))::decimal(24, 18), p.output) as contracted_audio_output
+    l.images as list_images,
+    l.search_units as list_search_units,
+    l.requests as list_requests,
+    coalesce(p.input_uncached, case when d.input_uncached is null then b.input_uncached end, (l.input_uncached * ((100 - coalesce(d.input_uncached, 0)) * 0.01)::decimal(12, 8))::decimal(24, 18)) as contracted_input_uncached,
+    coalesce(p.cache_read, case when d.cache_read is null then b.cache_read end, (l.cache_read * ((100 - coalesce(d.cache_read, 0)) * 0.01)::decimal(12, 8))::decimal(24, 18), p.input_uncached) as contracted_cache_read,
+    coalesce(p.cache_write_5m, case when d.cache_write_5m is null then b.cache_write_5m end, (l.cache_write_5m * ((100 - coalesce(d.cache_write_5m, 0)) * 0.01)::decimal(12, 8))::decimal(24, 18), p.input_uncached) as contracted_cache_write_5m,
+    coalesce(p.cache_write_1h, case when d.cache_write_1h is null then b.cache_write_1h end, (l.cache_write_1h * ((100 - coalesce(d.cache_write_1h, 0)) * 0.01)::decimal(12, 8))::decimal(24, 18), p.input_uncached) as contracted_cache_write_1h,
+    coalesce(p.output, case when d.output is null then b.output end, (l.output * ((100 - coalesce(d.output, 0)) * 0.01)::decimal(12, 8))::decimal(24, 18)) as contracted_output,
+    coalesce(p.reasoning, p.output, case when d.reasoning is null then b.reasoning end, (l.reasoning * ((100 - coalesce(d.reasoning, 0)) * 0.01)::decimal(12, 8))::decimal(24, 18)) as contracted_reasoning,
+    coalesce(case when d.audio_input is null then b.audio_input end, (l.audio_input * ((100 - coalesce(d.audio_input, 0)) * 0.01)::decimal(12, 8))::decimal(24, 18), p.input_uncached) as contracted_audio_input,
+    coalesce(case when d.audio_output is null then b.audio_output end, (l.audio_output * ((100 - coalesce(d.audio_output, 0)) * 0.01)::decimal(12, 8))::decimal(24, 18), p.output) as contracted_audio_output,
+    coalesce(case when d.other is null then b.images end, (l.images * ((100 - coalesce(d.other, 0)) * 0.01)::decimal(12, 8))::decimal(24, 18)) as contracted_images,
+    (l.search_units * ((100 - coalesce(d.other, 0)) * 0.01)::decimal(12, 8))::decimal(24, 18) as contracted_search_units,
+    (l.requests * ((100 - coalesce(d.other, 0)) * 0.01)::decimal(12, 8))::decimal(24, 18) as contracted_requests
 from windows w
-join listed l on l.provider = w.provider and l.model = w.model and l.service_tier = w.service_tier
-    and l.input_gt = w.input_gt and w.valid_from >= l.valid_from and w.valid_from < l.valid_to
+join listed l on l.provider = w.provider and l.model = w.model and l.service_tier = w.service_tier and l.region = w.region
+    and l.minute_from = w.minute_from and l.input_gt = w.input_gt and w.valid_from >= l.valid_from and w.valid_from < l.valid_to
 left join private p on p.provider = w.provider and p.model = w.model and p.valid_from = w.valid_from
 left join agreed d on d.provider = w.provider and d.model = w.model and d.valid_from = w.valid_from
+left join billed b on b.provider = w.provider and b.model = w.model and b.service_tier = w.service_tier
 where w.valid_to is not null

@@ -1,56 +1,106 @@
 -- Every gateway event once, with who called, who pays, what it metered and what it should have cost.
 -- grain: source, event_id
--- A gateway cache hit has empty meters and so costs nothing; a model without a price has no cost, which is not zero.
+-- A gateway cache hit has empty meters and so costs nothing; a call of which
+-- anything has no price has no cost, which is not zero.
+-- A service tier or region that has no price of its own on the day costs what the standard tier, and everywhere else, costs.
 with tiers as (
-    select distinct provider, model, service_tier from rates where usage_period = $period
+    select provider, model, service_tier, valid_from, valid_to
+    from rates
+    where usage_period = $period and region = '' and input_gt = -1 and minute_from = 0
 ),
+regions as (
+    select provider, model, service_tier, region, valid_from, valid_to
+    from rates
+    where usage_period = $period and region <> '' and input_gt = -1 and minute_from = 0
+),
+-- Images and search units are counted beside tokens too: they have to have a price where nothing else tells the size of the call.
 metered as (
     select
-        e.*,
+        e.* exclude (price_provider, price_model),
+        coalesce(e.price_provider, e.provider) as price_provider,
+        coalesce(e.price_model, e.model) as price_model,
         e.input_uncached_tokens + e.cache_read_tokens + e.cache_write_5m_tokens + e.cache_write_1h_tokens
             + e.audio_input_tokens as input_total,
         e.input_uncached_tokens + e.cache_read_tokens + e.cache_write_5m_tokens + e.cache_write_1h_tokens
             + e.audio_input_tokens + e.output_tokens + e.reasoning_tokens + e.audio_output_tokens as tokens,
-        case when t.service_tier is null then 'standard' else e.service_tier end as rated_tier
+        tokens > 0 or (e.model is not null and e.images + e.search_units > 0) as is_metered,
+        date_part('hour', e.occurred_at) * 60 + date_part('minute', e.occurred_at) as minute_of_day
     from events e
-    left join tiers t on t.provider = e.price_provider and t.model = e.price_model and t.service_tier = e.service_tier
+),
+tiered as (
+    select m.*, coalesce(t.service_tier, 'standard') as rated_tier
+    from metered m
+    left join tiers t on t.provider = m.price_provider and t.model = m.price_model and t.service_tier = m.service_tier
+        and m.usage_date >= t.valid_from and m.usage_date < t.valid_to
+),
+placed as (
+    select t.*, coalesce(g.region, '') as rated_region
+    from tiered t
+    left join regions g on g.provider = t.price_provider and g.model = t.price_model and g.service_tier = t.rated_tier
+        and g.region = lower(t.region) and t.usage_date >= g.valid_from and t.usage_date < g.valid_to
+),
+rated as (
+    select
+        m.*,
+        case when r.input_gt > 0 then '>' || r.input_gt else '' end as context_tier,
+        case when not m.is_metered then 0 else round_even(
+            case when m.input_uncached_tokens > 0 then m.input_uncached_tokens::decimal(18, 0) * r.list_input_uncached::decimal(20, 18) else 0 end
+            + case when m.cache_read_tokens > 0 then m.cache_read_tokens::decimal(18, 0) * r.list_cache_read::decimal(20, 18) else 0 end
+            + case when m.cache_write_5m_tokens > 0 then m.cache_write_5m_tokens::decimal(18, 0) * r.list_cache_write_5m::decimal(20, 18) else 0 end
+            + case when m.cache_write_1h_tokens > 0 then m.cache_write_1h_tokens::decimal(18, 0) * r.list_cache_write_1h::decimal(20, 18) else 0 end
+            + case when m.output_tokens > 0 then m.output_tokens::decimal(18, 0) * r.list_output::decimal(20, 18) else 0 end
+            + case when m.reasoning_tokens > 0 then m.reasoning_tokens::decimal(18, 0) * r.list_reasoning::decimal(20, 18) else 0 end
+            + case when m.audio_input_tokens > 0 then m.audio_input_tokens::decimal(18, 0) * r.list_audio_input::decimal(20, 18) else 0 end
+            + case when m.audio_output_tokens > 0 then m.audio_output_tokens::decimal(18, 0) * r.list_audio_output::decimal(20, 18) else 0 end
+            + case when m.images > 0 and (m.tokens = 0 or r.list_images is not null) then m.images::decimal(18, 0) * r.list_images::decimal(20, 18) else 0 end
+            + case when m.search_units > 0 and (m.tokens = 0 or r.list_search_units is not null) then m.search_units::decimal(18, 0) * r.list_search_units::decimal(20, 18) else 0 end
+            + case when r.list_requests is not null then m.requests::decimal(18, 0) * r.list_requests::decimal(20, 18) else 0 end, 12) end::decimal(38, 12) as list_cost,
+        case when not m.is_metered then 0 else round_even(
+            case when m.input_uncached_tokens > 0 then m.input_uncached_tokens::decimal(18, 0) * r.contracted_input_uncached::decimal(20, 18) else 0 end
+            + case when m.cache_read_tokens > 0 then m.cache_read_tokens::decimal(18, 0) * r.contracted_cache_read::decimal(20, 18) else 0 end
+            + case when m.cache_write_5m_tokens > 0 then m.cache_write_5m_tokens::decimal(18, 0) * r.contracted_cache_write_5m::decimal(20, 18) else 0 end
+            + case when m.cache_write_1h_tokens > 0 then m.cache_write_1h_tokens::decimal(18, 0) * r.contracted_cache_write_1h::decimal(20, 18) else 0 end
+            + case when m.output_tokens > 0 then m.output_tokens::decimal(18, 0) * r.contracted_output::decimal(20, 18) else 0 end
+            + case when m.reasoning_tokens > 0 then m.reasoning_tokens::decimal(18, 0) * r.contracted_reasoning::decimal(20, 18) else 0 end
+            + case when m.audio_input_tokens > 0 then m.audio_input_tokens::decimal(18, 0) * r.contracted_audio_input::decimal(20, 18) else 0 end
+            + case when m.audio_output_tokens > 0 then m.audio_output_tokens::decimal(18, 0) * r.contracted_audio_output::decimal(20, 18) else 0 end
+            + case when m.images > 0 and (m.tokens = 0 or r.contracted_images is not null) then m.images::decimal(18, 0) * r.contracted_images::decimal(20, 18) else 0 end
+            + case when m.search_units > 0 and (m.tokens = 0 or r.contracted_search_units is not null) then m.search_units::decimal(18, 0) * r.contracted_search_units::decimal(20, 18) else 0 end
+            + case when r.contracted_requests is not null then m.requests::decimal(18, 0) * r.contracted_requests::decimal(20, 18) else 0 end, 12) end::decimal(38, 12) as contracted_cost,
+        r.rate_id as found_rate,
+        r.rate_source as found_source,
+        case
+            when not m.is_metered then null
+            when r.rate_id is null then 'no price of the model'
+            when m.input_uncached_tokens > 0 and r.contracted_input_uncached is null then 'no price of input uncached tokens'
+            when m.cache_read_tokens > 0 and r.contracted_cache_read is null then 'no price of cache read tokens'
+            when m.cache_write_5m_tokens > 0 and r.contracted_cache_write_5m is null then 'no price of cache write 5m tokens'
+            when m.cache_write_1h_tokens > 0 and r.contracted_cache_write_1h is null then 'no price of cache write 1h tokens'
+            when m.output_tokens > 0 and r.contracted_output is null then 'no price of output tokens'
+            when m.reasoning_tokens > 0 and r.contracted_reasoning is null then 'no price of reasoning tokens'
+            when m.audio_input_tokens > 0 and r.contracted_audio_input is null then 'no price of audio input tokens'
+            when m.audio_output_tokens > 0 and r.contracted_audio_output is null then 'no price of audio output tokens'
+            when m.images > 0 and m.tokens = 0 and r.contracted_images is null then 'no price of images'
+            when m.search_units > 0 and m.tokens = 0 and r.contracted_search_units is null then 'no price of search units' end as unpriced_because
+    from placed m
+    left join rates r on r.usage_period = $period and r.provider = m.price_provider and r.model = m.price_model
+        and r.service_tier = m.rated_tier and r.region = m.rated_region
+        and m.usage_date >= r.valid_from and m.usage_date < r.valid_to
+        and m.minute_of_day >= r.minute_from and m.minute_of_day < r.minute_to
+        and m.input_total > r.input_gt and m.input_total <= r.input_le
 )
 select
-    e.event_id, e.source, e.occurred_at, e.usage_date, e.provider_day, e.caller_team_id, e.team_id, e.project_id,
-    e.application, e.environment, e.customer_id, e.user_tier, e.request_type, e.api_key_id,
-    e.principal, e.inference_profile, e.sub_account_id, e.provider, e.billing_account_id, e.model, e.model_as_logged,
-    e.region, e.service_tier, e.operation, e.vector_index_id,
-    e.serving_pool, e.trace_id, e.session_id, e.attempt, e.status, e.gateway_cache, e.routing_reason, e.quality_score,
-    e.latency_ms, e.input_uncached_tokens, e.cache_read_tokens, e.cache_write_5m_tokens, e.cache_write_1h_tokens,
-    e.output_tokens, e.reasoning_tokens, e.audio_input_tokens, e.audio_output_tokens, e.avoided_input_tokens,
-    e.avoided_output_tokens, e.images, e.search_units, e.queries, e.requests,
-    case when r.input_gt > 0 then '>' || r.input_gt else '' end as context_tier,
-    case when e.tokens = 0 then 0 else round_even(
-        coalesce(e.input_uncached_tokens::decimal(18, 0) * r.list_input_uncached::decimal(20, 18), 0)
-        + coalesce(e.cache_read_tokens::decimal(18, 0) * r.list_cache_read::decimal(20, 18), 0)
-        + coalesce(e.cache_write_5m_tokens::decimal(18, 0) * r.list_cache_write_5m::decimal(20, 18), 0)
-        + coalesce(e.cache_write_1h_tokens::decimal(18, 0) * r.list_cache_write_1h::decimal(20, 18), 0)
-        + coalesce(e.output_tokens::decimal(18, 0) * r.list_output::decimal(20, 18), 0)
-        + coalesce(e.reasoning_tokens::decimal(18, 0) * r.list_reasoning::decimal(20, 18), 0)
-        + coalesce(e.audio_input_tokens::decimal(18, 0) * r.list_audio_input::decimal(20, 18), 0)
-        + coalesce(e.audio_output_tokens::decimal(18, 0) * r.list_audio_output::decimal(20, 18), 0)
-        + case when r.rate_id is null then null else 0 end, 12) end::decimal(38, 12) as list_cost,
-    case when e.tokens = 0 then 0 else round_even(
-        coalesce(e.input_uncached_tokens::decimal(18, 0) * r.contracted_input_uncached::decimal(20, 18), 0)
-        + coalesce(e.cache_read_tokens::decimal(18, 0) * r.contracted_cache_read::decimal(20, 18), 0)
-        + coalesce(e.cache_write_5m_tokens::decimal(18, 0) * r.contracted_cache_write_5m::decimal(20, 18), 0)
-        + coalesce(e.cache_write_1h_tokens::decimal(18, 0) * r.contracted_cache_write_1h::decimal(20, 18), 0)
-        + coalesce(e.output_tokens::decimal(18, 0) * r.contracted_output::decimal(20, 18), 0)
-        + coalesce(e.reasoning_tokens::decimal(18, 0) * r.contracted_reasoning::decimal(20, 18), 0)
-        + coalesce(e.audio_input_tokens::decimal(18, 0) * r.contracted_audio_input::decimal(20, 18), 0)
-        + coalesce(e.audio_output_tokens::decimal(18, 0) * r.contracted_audio_output::decimal(20, 18), 0)
-        + case when r.rate_id is null then null else 0 end, 12) end::decimal(38, 12) as contracted_cost,
-    r.rate_id,
-    case when e.tokens = 0 then 'not metered' when r.rate_id is null then 'unpriced' else r.rate_source end as rate_source,
-    e.source_cost,
-    e.source_file,
-    e.source_row
-from metered e
-left join rates r on r.usage_period = $period and r.provider = e.price_provider and r.model = e.price_model and r.service_tier = e.rated_tier
-    and e.usage_date >= r.valid_from and e.usage_date < r.valid_to
-    and e.input_total > r.input_gt and e.input_total <= r.input_le
+    event_id, source, occurred_at, usage_date, provider_day, caller_team_id, team_id, project_id,
+    application, environment, customer_id, user_tier, request_type, api_key_id,
+    principal, inference_profile, sub_account_id, provider, billing_account_id, model, model_as_logged,
+    region, service_tier, operation, vector_index_id,
+    serving_pool, trace_id, session_id, attempt, status, gateway_cache, routing_reason, quality_score,
+    latency_ms, input_uncached_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens,
+    output_tokens, reasoning_tokens, audio_input_tokens, audio_output_tokens, avoided_input_tokens,
+    avoided_output_tokens, images, search_units, queries, requests,
+    context_tier, list_cost, contracted_cost,
+    case when unpriced_because is null and (is_metered or gateway_cache <> 'none') then found_rate end as rate_id,
+    case when not is_metered then 'not metered' when unpriced_because is not null then 'unpriced' else found_source end as rate_source,
+    unpriced_because,
+    source_cost, source_file, source_row
+from rated

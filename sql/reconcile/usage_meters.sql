@@ -1,8 +1,10 @@
 -- The rollup of API traffic, one row per meter: what was metered and what it should have cost at our prices, volume tiers included.
+-- Images, search units and requests are meters where they have a price of their own. A call that has no price has no cost here.
 -- Our own model servers are left out: their traffic is a weight, never money.
 -- grain: usage_date, provider, billing_account_id, model, service_tier, meter, and the attribution key
 with priced as (
-    select u.*, r.* exclude (usage_period, rate_id, rate_source, contract_id, provider, model, service_tier, valid_from, valid_to, input_gt, input_le)
+    select u.*, r.* exclude (usage_period, rate_id, rate_source, contract_id, provider, model, service_tier, region, valid_from, valid_to, minute_from, minute_to,
+        input_gt, input_le, source, recorded_at, source_version)
     from usage_daily u
     left join rates r on r.usage_period = $period and r.rate_id = u.rate_id
     where u.serving_pool is null and u.usage_date >= $period_start and u.usage_date < $period_end
@@ -19,7 +21,10 @@ metered as (
             {'meter': 'output', 'quantity': p.output_tokens, 'list': p.list_output::decimal(20, 18), 'rate': p.contracted_output::decimal(20, 18)},
             {'meter': 'output', 'quantity': p.reasoning_tokens, 'list': p.list_reasoning::decimal(20, 18), 'rate': p.contracted_reasoning::decimal(20, 18)},
             {'meter': 'audio_input', 'quantity': p.audio_input_tokens, 'list': p.list_audio_input::decimal(20, 18), 'rate': p.contracted_audio_input::decimal(20, 18)},
-            {'meter': 'audio_output', 'quantity': p.audio_output_tokens, 'list': p.list_audio_output::decimal(20, 18), 'rate': p.contracted_audio_output::decimal(20, 18)}
+            {'meter': 'audio_output', 'quantity': p.audio_output_tokens, 'list': p.list_audio_output::decimal(20, 18), 'rate': p.contracted_audio_output::decimal(20, 18)},
+            {'meter': 'images', 'quantity': case when p.contracted_images is not null then p.images end, 'list': p.list_images::decimal(20, 18), 'rate': p.contracted_images::decimal(20, 18)},
+            {'meter': 'search_units', 'quantity': case when p.contracted_search_units is not null then p.search_units end, 'list': p.list_search_units::decimal(20, 18), 'rate': p.contracted_search_units::decimal(20, 18)},
+            {'meter': 'requests', 'quantity': case when p.contracted_requests is not null and p.gateway_cache = 'none' then p.requests end, 'list': p.list_requests::decimal(20, 18), 'rate': p.contracted_requests::decimal(20, 18)}
         ]) as m
     from priced p
 ),
@@ -32,8 +37,8 @@ summed as (
             else 'inference' end as activity,
         m.meter as meter,
         sum(m.quantity)::decimal(38, 12) as quantity,
-        sum(case when rate_id is not null then round_even(m.quantity::decimal(18, 0) * coalesce(m.list, 0), 12) end)::decimal(38, 12) as list_cost,
-        sum(case when rate_id is not null then round_even(m.quantity::decimal(18, 0) * coalesce(m.rate, 0), 12) end)::decimal(38, 12) as contracted_cost
+        sum(case when rate_id is not null then round_even(m.quantity::decimal(18, 0) * m.list, 12) end)::decimal(38, 12) as list_cost,
+        sum(case when rate_id is not null then round_even(m.quantity::decimal(18, 0) * m.rate, 12) end)::decimal(38, 12) as contracted_cost
     from metered
     where m.quantity > 0
     group by all

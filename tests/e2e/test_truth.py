@@ -44,7 +44,7 @@ def test_tokens_per_team_model_and_meter(rows, period: str) -> None:
 def test_metered_cost_per_team_at_list_and_contract(rows, period: str) -> None:
     found = rows(
         "select team_id, sum(list_cost), sum(contracted_cost) from usage_events"
-        " where strftime(usage_date, '%Y-%m') = ? and contracted_cost is not null and serving_pool is null group by all having sum(list_cost) > 0",
+        " where strftime(usage_date, '%Y-%m') = ? and rate_source in ('contract', 'list') and serving_pool is null group by all having sum(list_cost) > 0",
         [period],
     )
     assert_close({team: cost for team, cost, _ in found}, expected.api_list_cost(TRUTH, period))
@@ -288,13 +288,22 @@ def test_the_model_server_is_shared_by_weighted_tokens(rows, period: str) -> Non
     assert abs(per_kind["output"] - 4 * by_use) < Decimal("0.000001") and abs(per_kind["cache_read"] * 10 - by_use) < Decimal("0.000001")
 
 
-def test_tokens_of_a_model_without_a_price_are_named(rows) -> None:
-    found = rows(
-        "select sum(input_uncached_tokens + cache_read_tokens + cache_write_5m_tokens + cache_write_1h_tokens + output_tokens + reasoning_tokens)::bigint"
-        " from usage_events where serving_pool is null and contracted_cost is null and model is not null"
+def test_a_model_that_no_list_knows_is_rated_by_its_bill(rows) -> None:
+    """Its price comes from the bill that counts what it charges, to the last digit; nothing is left without a price."""
+    tokens, cost = rows(
+        "select sum(input_uncached_tokens + cache_read_tokens + cache_write_5m_tokens + cache_write_1h_tokens + output_tokens + reasoning_tokens)::bigint,"
+        " sum(contracted_cost) from usage_events where rate_source = 'bill' and list_cost is null and rate_id is not null"
+    )[0]
+    assert tokens == expected.unpriced_tokens(TRUTH)
+    billed = sum(
+        Fraction(company.billed_price(e.provider, e.model or "", meter, e.day)) * count / 1_000_000
+        for e in TRUTH.events
+        if (e.provider, e.model) in company.BILL_ONLY_PRICES
+        for meter, count in e.meters()
     )
-    assert found == [(expected.unpriced_tokens(TRUTH),)]
-    assert rows("select count(distinct what) from exceptions where kind = 'unpriced'") == [(1,)]
+    assert Fraction(cost) == billed
+    assert rows("select count(*) from usage_events where rate_source = 'unpriced' and serving_pool is null and model is not null") == [(0,)]
+    assert rows("select count(*) from exceptions where kind = 'unpriced'") == [(0,)]
 
 
 def test_avoided_tokens_of_the_gateway_cache(rows) -> None:

@@ -1,0 +1,21 @@
+-- What the vendors' own bills charged for a unit in the month, where they count what they charge.
+-- Bills in dollars only, as the list is; corrections and free units say nothing about a price.
+-- grain: provider, model, service_tier, meter
+with charged as (
+    select
+        provider, model, service_tier, sku_meter as meter,
+        sum(consumed_quantity)::decimal(38, 12) as quantity,
+        sum(contracted_cost)::decimal(38, 12) as cost
+    from bill_lines
+    where usage_period = $period and charge_category = 'Usage' and coalesce(charge_class, '') <> 'Correction'
+        and billing_currency = 'USD' and model is not null and vector_index_id is null and cluster is null
+        and ((consumed_unit = 'Tokens' and sku_meter in (
+                'input_uncached', 'cache_read', 'cache_write_5m', 'cache_write_1h', 'output', 'reasoning', 'audio_input', 'audio_output'))
+            or (consumed_unit = 'Images' and sku_meter = 'images'))
+    group by all
+    having sum(consumed_quantity) >= 0.001 and sum(contracted_cost) > 0
+)
+select
+    provider, model, service_tier, meter, quantity, cost,
+    ((pico(cost) * 1000000000 // (quantity * 1000)::hugeint)::decimal(38, 0) * 0.000000000000000001::decimal(18, 18))::decimal(24, 18) as unit_price
+from charged
