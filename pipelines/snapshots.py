@@ -4,7 +4,8 @@ What a snapshot makes of its source, beyond flattening it:
 
 - A tier's price holds for every token of the request, so each row covers `input_gt < input tokens <= input_le`.
 - A service tier (batch, flex, priority, fast) covers all the days of its model: before its own start it costs the standard
-  price. Many of those starts are the day on which the source learned the price, not the day the vendor set it.
+  price. A start that the supplement names as a day of recording is the day on which the source learned the price, not the
+  day the vendor set it: the price holds from the day the standard price of then began.
   Variants by route or by kind of search are left out.
 - A price by time of day holds for minutes of the UTC day, `minute_from <= minute < minute_to`; any other for all of them.
 - A meter without a price of its own takes that of its nearest priced ancestor: cache reads and audio that of input,
@@ -115,8 +116,18 @@ class Uplift(Cited):
     times: Annotated[Exact, Field(gt=0, le=10, max_digits=8, decimal_places=6)]
 
 
+class Recording(Strict):
+    """Days on which the source learned prices of service tiers that were charged before; `because` says how we know."""
+
+    days: Annotated[list[date], Field(min_length=1)]
+    because: Name
+    source: Annotated[str, Field(pattern=r"^https://\S+$")]
+    seen: date
+
+
 class Supplement(Strict):
     version: Literal[1]
+    recordings: list[Recording] = []
     prices: list[ListedPrice] = []
     uplifts: list[Uplift] = []
 
@@ -149,8 +160,12 @@ def export(list_prices_dir: Path, day: date) -> Path:
     source = distribution("genai-prices")
     version = f"genai-prices {source.version}"
     left_out: Counter[str] = Counter()
+    learned = frozenset(day for entry in added.recordings for day in entry.days)
     rates = [
-        rate | {"source": version} for provider in providers for model in provider.models for rate in _rates(provider.id, model, left_out)
+        rate | {"source": version}
+        for provider in providers
+        for model in provider.models
+        for rate in _rates(provider.id, model, learned, left_out)
     ]
     rules = [
         {"provider": provider.id, "ord": place, "model": model.id, "term": term, "op": op, "pattern": pattern}
@@ -192,7 +207,7 @@ def export(list_prices_dir: Path, day: date) -> Path:
     return replace_durably(part, folder)
 
 
-def _rates(provider: str, model: Any, left_out: Counter[str]) -> Iterator[dict[str, Any]]:
+def _rates(provider: str, model: Any, learned: frozenset[date], left_out: Counter[str]) -> Iterator[dict[str, Any]]:
     """The model's rows: each service tier that has its own price, on each span of days, at each hour, for each size of input."""
     variants: dict[str, list[Any]] = {"standard": []}
     for variant in model.price_variants or ():
@@ -213,12 +228,15 @@ def _rates(provider: str, model: Any, left_out: Counter[str]) -> Iterator[dict[s
     for tier, own in variants.items():
         context = {key: value for variant in own for key, value in variant.when.items()}
         starts = {entry.constraint.start_date for entry in (*conditional, *own) if hasattr(entry.constraint, "start_date")}
+        first_price = min((v.constraint.start_date for v in own if hasattr(v.constraint, "start_date")), default=FIRST_DAY)
+        base = max((c.constraint.start_date for c in conditional if getattr(c.constraint, "start_date", LAST_DAY) <= first_price), default=FIRST_DAY)
         spans: list[tuple[date, list[dict[str, Any]]]] = []
         for start in sorted({FIRST_DAY, *starts}):
+            told = first_price if first_price in learned and base <= start < first_price else start
             counter = left_out if tier == "standard" else Counter()
             sizes: list[dict[str, Any]] = []
             for low, high in hours:
-                at = datetime.combine(start, time(low // 60, low % 60), UTC)
+                at = datetime.combine(told, time(low // 60, low % 60), UTC)
                 priced = list(_sizes(_all_prices(model.get_prices(at, context)), free, counter))
                 sizes += [{"minute_from": low, "minute_to": high} | size for size in priced]
             if not spans or sizes != spans[-1][1]:  # a start that changes no price starts nothing

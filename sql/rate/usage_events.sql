@@ -1,7 +1,7 @@
 -- Every gateway event once, with who called, who pays, what it metered and what it should have cost.
 -- grain: source, event_id
--- A gateway cache hit has empty meters and so costs nothing; a call of which
--- anything has no price has no cost, which is not zero.
+-- A gateway cache hit costs nothing, and neither does a failure that counted nothing. A call of which anything has no price, and
+-- one that succeeded without counts, have no cost, which is not zero.
 -- A service tier or region that has no price of its own on the day costs what the standard tier, and everywhere else, costs.
 with tiers as (
     select provider, model, service_tier, valid_from, valid_to
@@ -24,6 +24,7 @@ metered as (
         e.input_uncached_tokens + e.cache_read_tokens + e.cache_write_5m_tokens + e.cache_write_1h_tokens
             + e.audio_input_tokens + e.output_tokens + e.reasoning_tokens + e.audio_output_tokens as tokens,
         tokens > 0 or (e.model is not null and e.images + e.search_units > 0) as is_metered,
+        case when e.gateway_cache <> 'none' or e.status <> 'success' or e.requests = 0 then 0 end as unmetered_cost,
         date_part('hour', e.occurred_at) * 60 + date_part('minute', e.occurred_at) as minute_of_day
     from events e
 ),
@@ -43,7 +44,7 @@ rated as (
     select
         m.*,
         case when r.input_gt > 0 then '>' || r.input_gt else '' end as context_tier,
-        case when not m.is_metered then 0 else round_even(
+        case when not m.is_metered then m.unmetered_cost else round_even(
             case when m.input_uncached_tokens > 0 then m.input_uncached_tokens::decimal(18, 0) * r.list_input_uncached::decimal(20, 18) else 0 end
             + case when m.cache_read_tokens > 0 then m.cache_read_tokens::decimal(18, 0) * r.list_cache_read::decimal(20, 18) else 0 end
             + case when m.cache_write_5m_tokens > 0 then m.cache_write_5m_tokens::decimal(18, 0) * r.list_cache_write_5m::decimal(20, 18) else 0 end
@@ -55,7 +56,7 @@ rated as (
             + case when m.images > 0 and (m.tokens = 0 or r.list_images is not null) then m.images::decimal(18, 0) * r.list_images::decimal(20, 18) else 0 end
             + case when m.search_units > 0 and (m.tokens = 0 or r.list_search_units is not null) then m.search_units::decimal(18, 0) * r.list_search_units::decimal(20, 18) else 0 end
             + case when r.list_requests is not null then m.requests::decimal(18, 0) * r.list_requests::decimal(20, 18) else 0 end, 12) end::decimal(38, 12) as list_cost,
-        case when not m.is_metered then 0 else round_even(
+        case when not m.is_metered then m.unmetered_cost else round_even(
             case when m.input_uncached_tokens > 0 then m.input_uncached_tokens::decimal(18, 0) * r.contracted_input_uncached::decimal(20, 18) else 0 end
             + case when m.cache_read_tokens > 0 then m.cache_read_tokens::decimal(18, 0) * r.contracted_cache_read::decimal(20, 18) else 0 end
             + case when m.cache_write_5m_tokens > 0 then m.cache_write_5m_tokens::decimal(18, 0) * r.contracted_cache_write_5m::decimal(20, 18) else 0 end

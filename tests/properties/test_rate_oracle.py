@@ -118,7 +118,7 @@ def event(rng: random.Random, n: int) -> dict[str, Any]:
         "event_id": f"e{n}", "occurred_at": datetime(2026, 10, 1) + timedelta(days=rng.randrange(DAYS), seconds=rng.randrange(86_400)),
         "provider": provider, "model": model, "service_tier": rng.choice(["standard", "standard", "batch", "flex", "priority", "ultra"]),
         "region": rng.choice([None, "", "eu", "EU", "us-east-1"]), "gateway_cache": "exact" if cached else "none",
-        "requests": rng.choice([1, 1, 1, 2, 0]), **counts,
+        "requests": rng.choice([1, 1, 1, 2, 0]), "status": rng.choice(["success", "success", "failure"]), **counts,
     }  # fmt: skip
 
 
@@ -161,7 +161,8 @@ def rated(w: World, e: dict[str, Any]) -> tuple[Fraction | None, Fraction | None
     day, pair = e["occurred_at"].date(), (e["provider"], e["model"])
     tokens = sum(e[m] for m in TOKENS)
     if not tokens and not (e["model"] and any(e[u] for u in UNITS)):
-        return Fraction(0), Fraction(0), "not metered"
+        free = e["gateway_cache"] != "none" or e["status"] == "failure" or not e["requests"]
+        return *[Fraction(0) if free else None] * 2, "not metered"
     row = rate_for(w, e)
     if row is None:
         return None, None, "unpriced"
@@ -281,7 +282,7 @@ def engine(w: World, events: list[dict[str, Any]], folder: Path) -> dict[str, tu
     told = [row[1:] for row in found]
     known = [sum(Fraction(row[i]) for row in told if row[i] is not None) for i in (0, 1)]
     assert (Fraction(daily[0][0] or 0), Fraction(daily[0][1] or 0), *daily[0][2:]) == (*known, len(events), sum(row[2] == "unpriced" for row in told))
-    assert all((row[2] == "unpriced") == (row[3] is not None) == (row[1] is None) and (row[1] is None or row[2] == "not metered" or row[4]) for row in told)
+    assert all((row[2] == "unpriced") == (row[3] is not None) and (row[2] in ("unpriced", "not metered") or row[4]) for row in told)
     return {row[0]: row[1:] for row in found}
 
 

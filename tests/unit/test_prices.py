@@ -98,8 +98,13 @@ def test_a_threshold_decides_for_the_whole_request(con: duckdb.DuckDBPyConnectio
 def test_the_day_decides(con: duckdb.DuckDBPyConnection) -> None:
     assert listed(con, "openai", "o3", FOUR, "2025-06-09", 1) == [10, Decimal("0.5"), 40, 40]
     assert listed(con, "openai", "o3", FOUR, "2025-06-10", 1) == [2, Decimal("0.5"), 8, 8]
-    assert rate(con, "openai", "gpt-5", "2026-10-13", 1, "batch") == rate(con, "openai", "gpt-5", "2026-10-13", 1)
-    assert rate(con, "openai", "gpt-5", "2026-10-14", 1, "batch")["output"] == 5
+
+
+def test_the_day_on_which_the_source_learned_a_price_is_not_the_day_it_began(con: duckdb.DuckDBPyConnection) -> None:
+    """All batch variants start on 2026-10-14 in the data: rated by that, September's batches cost twice what they did."""
+    assert [rate(con, "openai", "gpt-5", day, 1, "batch")["output"] for day in ("2026-09-01", "2026-10-13", "2026-10-14")] == [5, 5, 5]
+    assert listed(con, "openai", "o3", "input_uncached output", "2025-06-09", 1, "batch") == [10, 40]  # before its price of today
+    assert listed(con, "openai", "o3", "input_uncached output", "2025-06-10", 1, "batch") == [1, 4]
 
 
 def test_the_hour_decides(con: duckdb.DuckDBPyConnection) -> None:
@@ -191,6 +196,8 @@ def test_rates_charge_what_their_source_charges(con: duckdb.DuckDBPyConnection) 
         )
         read, written, output = size // 3, size // 5, rng.randrange(5_000)
         minute = rng.choice([0, 29, 30, 720, 989, 990])
+        if tier != "standard":  # its first days are when the library learned its price
+            day = max(day, date(2026, 10, 15).toordinal())
         moment = datetime.combine(date.fromordinal(day), hour(minute // 60, minute % 60), UTC)
         at = entry.get_prices(moment, contexts[tier])
         usage = genai.Usage(input_tokens=size, cache_read_tokens=read, cache_write_tokens=written, output_tokens=output)

@@ -47,9 +47,10 @@ _KEY = (
     "user_api_key_hash", "user_api_key", "user_api_key_alias", "user_api_key_team_id", "user_api_key_team_alias",
     "user_api_key_project_id", "attempted_retries",
 )  # fmt: skip
+_BILLED = dict.fromkeys(("service_tier", "data_residency", "vertex_location"), "VARCHAR")  # the basis of the price
 METADATA = {
     **dict.fromkeys(_KEY, "VARCHAR"),
-    "cost_breakdown": {"service_tier": "VARCHAR"},
+    "cost_breakdown": _BILLED,
     "requester_metadata": _REQUESTER,
     "spend_logs_metadata": _REQUESTER,
     "usage_object": _USAGE,
@@ -65,7 +66,7 @@ FIELDS = {
     "response_cost": "DECIMAL(38,12)",
     "spend": "DECIMAL(38,12)",
     "request_tags": "JSON",
-    "cost_breakdown": {"service_tier": "VARCHAR"},
+    "cost_breakdown": _BILLED,
     "metadata": METADATA,
 }
 
@@ -148,6 +149,8 @@ select
     coalesce(nullif(m.user_api_key_alias, ''), nullif(m.user_api_key_hash, ''), nullif(f.api_key, ''), m.user_api_key) as api_key_id,
     f.custom_llm_provider as provider,
     f.model as model_as_logged,
+    coalesce(f.cost_breakdown.data_residency, m.cost_breakdown.data_residency, f.cost_breakdown.vertex_location, m.cost_breakdown.vertex_location)
+        as region,
     coalesce(f.cost_breakdown.service_tier, m.cost_breakdown.service_tier, case when contains(call, 'batch') then 'batch' end)
         as service_tier,
     case
