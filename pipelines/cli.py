@@ -293,6 +293,64 @@ def estimate_project(
     print(json.dumps(found, indent=1, default=str) if as_json else estimate.text(found))
 
 
+prices_app = typer.Typer(name="prices", help="Public list prices: add a snapshot, compare it, apply it to days that are rated.", no_args_is_help=True)
+app.add_typer(prices_app)
+DAY_FORMAT = ["%Y-%m-%d"]
+
+
+@prices_app.command("refresh")
+def refresh_prices(home: HomeOption = None) -> None:
+    """Add today's snapshot from the installed genai-prices, and show what it would change in open months. Nothing rated changes."""
+    from datetime import UTC
+
+    from pipelines import snapshots
+    from pipelines.home import Home
+
+    where = Home.find(home).require_policy()
+    today = datetime.now(UTC).date()
+    folder = snapshots.refresh(where, today)
+    if folder.name != today.isoformat():
+        print(f"nothing new: the installed genai-prices says what the snapshot of {folder.name} says")
+        return
+    print(f"added data/list_prices/{folder.name}/; it decides usage from {folder.name} on")
+    if where.current.exists():
+        say = _Progress()
+        found = snapshots.compare(where, folder.name, None, say)
+        say.done()
+        print(snapshots.text(found))
+
+
+@prices_app.command("compare")
+def compare_prices(
+    snapshot: Annotated[str | None, typer.Argument(metavar="[SNAPSHOT]", help="A folder of data/list_prices; default: the newest.", show_default=False)] = None,
+    start: Annotated[datetime | None, typer.Option("--from", formats=DAY_FORMAT, help="The first day it would decide; default: the first open day.", show_default=False)] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What open months would cost by another snapshot, for the models that were used. Nothing is written."""
+    from pipelines import snapshots
+    from pipelines.home import Home
+
+    say = _Progress()
+    found = snapshots.compare(Home.find(home).require_policy(), snapshot, start.date() if start else None, say)
+    say.done()
+    print(json.dumps(found, indent=1, default=str) if as_json else snapshots.text(found))
+
+
+@prices_app.command("apply")
+def apply_prices(
+    snapshot: Annotated[str, typer.Argument(help="A folder of data/list_prices.")],
+    start: Annotated[datetime, typer.Option("--from", formats=DAY_FORMAT, help="The first usage day that it decides, in an open month.")],
+    home: HomeOption = None,
+) -> None:
+    """Let a snapshot decide days before its own; the next night rates them again. Closed months never change."""
+    from pipelines import snapshots
+    from pipelines.home import Home
+
+    snapshots.apply(Home.find(home).require_policy(), snapshot, start.date())
+    print(f"the list prices of {snapshot} decide from {start:%Y-%m-%d} on; run: apportion nightly")
+
+
 class _Progress:
     """What a long job is doing: a moving line on a terminal, plain lines elsewhere."""
 

@@ -27,7 +27,6 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import ROUND_HALF_EVEN, Decimal
 from fnmatch import fnmatchcase
@@ -39,6 +38,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
+from pipelines import normalize, policy, rate
 from pipelines.books import Books
 from pipelines.errors import Refused
 from pipelines.home import Home, asset
@@ -53,11 +53,15 @@ from pipelines.prices import (
     RULES,
     Rule,
     Rules,
+    Snapshot,
     applications,
     condition,
     snapshots,
 )
+from pipelines.publish import require_manifest
+from pipelines.run import Run, Say, open_run
 from pipelines.warehouse import only_run, replace_durably, sync, write_text
+from pipelines.whatif import copied
 from pipelines.yaml_file import Dated, Exact, Name, Strict, read
 
 SUPPLEMENT = "supplement.yaml"
@@ -142,13 +146,16 @@ def supplement(list_prices_dir: Path) -> Supplement:
 
 
 def refresh(home: Home, day: date) -> Path:
-    """Adds the snapshot of `day`; what is rated already keeps its prices until `apply`."""
+    """Adds the snapshot of `day`, or returns the newest where nothing is new; what is rated keeps its prices until `apply`."""
     with only_run(home):
         return export(home.list_prices, day)
 
 
 def export(list_prices_dir: Path, day: date) -> Path:
-    """Writes the snapshot of `day` from the installed genai-prices; refused where that day has one already."""
+    """Writes the snapshot of `day` from the installed genai-prices; refused where that day has one already.
+
+    Where prices and names are those of the newest snapshot nothing is written, and that one is returned.
+    """
     try:
         from genai_prices.data import providers
     except ImportError:
@@ -201,10 +208,21 @@ def export(list_prices_dir: Path, day: date) -> Path:
     pq.write_table(pa.Table.from_pylist(rules, RULES), part / "match_rules.parquet", compression="zstd")
     (part / "snapshot.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     (part / "LICENSE").write_text(source.read_text("licenses/LICENSE") or "MIT\n", encoding="utf-8")
+    before = max(list_prices_dir.glob("[0-9]*-[0-9]*-[0-9]*"), default=None)
+    if before and all(_same(part / name, before / name) for name in ("rates.parquet", "match_rules.parquet")):
+        shutil.rmtree(part)
+        return before
     for path in part.iterdir():
         sync(path)
     sync(part)
     return replace_durably(part, folder)
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether two tables say the same, wherever they say it is from."""
+    kept = [name for name in (RATES.names if one.name == "rates.parquet" else RULES.names) if name != "source"]
+    tables = [pq.read_table(path) for path in (one, other) if path.is_file()]
+    return len(tables) == 2 and set(kept) <= set(tables[1].column_names) and tables[0].select(kept).equals(tables[1].select(kept))
 
 
 def _rates(provider: str, model: Any, learned: frozenset[date], left_out: Counter[str]) -> Iterator[dict[str, Any]]:
@@ -358,3 +376,108 @@ def _found(rules: list[dict[str, Any]], provider: str, model: str) -> str | None
 
 def _is_raised(uplift: Uplift, rate: dict[str, Any]) -> bool:
     return rate["provider"] == uplift.provider and any(fnmatchcase(rate["model"], pattern) for pattern in uplift.models)
+
+
+# --- compare and apply ---------------------------------------------------------------------------------------------
+
+
+def compare(home: Home, name: str | None, start: date | None, say: Say) -> dict[str, Any]:
+    """What the open months would cost if a snapshot decided from `start` on: the models used, where anything differs.
+
+    By default the newest snapshot and the first open day. Months are rated again in a copy; nothing of the home is written.
+    """
+    manifest = require_manifest(home.require_policy())
+    chosen = _snapshot(home, name)
+    first_open = _first_open(home)
+    start = start or first_open
+    if start < first_open:
+        raise Refused(f"{start} is in a closed month", "prices", f"closed months keep their prices; choose {first_open} or later")
+    with copied(home, home.policy) as copy, open_run(copy, date.fromisoformat(manifest["through"]), say) as run:
+        now = _costs(run)
+        _decide(copy.list_prices, chosen, start)
+        for scope in run.scopes():
+            if scope.period.start >= first_open and any(key[0] == scope.period.label for key in now):
+                for stage in (normalize.normalize, rate.rate):
+                    stage(run, [scope])
+        then = _costs(run)
+    return {"snapshot": chosen.folder.name, "from": start.isoformat(), "models": _differences(now, then)}
+
+
+def apply(home: Home, name: str, start: date) -> None:
+    """From `start` on the snapshot decides, in open months only; the next night rates those days again."""
+    chosen, first_open = _snapshot(home, name), _first_open(home)
+    if start < first_open:
+        raise Refused(f"{start} is in a closed month", "prices", f"closed months keep their prices; choose {first_open} or later")
+    with only_run(home):
+        _decide(home.list_prices, chosen, start)
+
+
+def _snapshot(home: Home, name: str | None) -> Snapshot:
+    found = snapshots(home.list_prices)
+    chosen = next((s for s in found if s.folder.name == name), None) if name else found[-1]
+    if chosen is None:
+        raise Refused(f"no snapshot is called {name}", "data/list_prices", f"choose one of {', '.join(s.folder.name for s in found)}")
+    if chosen == found[0]:
+        raise Refused(f"{chosen.folder.name} is the first snapshot: it decides from the beginning", "prices", "get a newer one with: apportion prices refresh")
+    return chosen
+
+
+def _first_open(home: Home) -> date:
+    """The first day of the first month that is not closed."""
+    company = policy.load(home.require_policy().policy).company
+    months = sorted(Books(home).closed())
+    if not months:
+        return date.fromisoformat(f"{company.calendar.first_period}-01")
+    year, month = (int(part) for part in months[-1].split("-"))
+    return date(year + month // 12, month % 12 + 1, 1)
+
+
+def _decide(list_prices_dir: Path, chosen: Snapshot, start: date) -> None:
+    applied = applications(list_prices_dir) | {chosen.folder.name: start}
+    write_text(list_prices_dir / APPLIED, json.dumps({name: f"{day}" for name, day in sorted(applied.items())}, indent=1) + "\n")
+
+
+def _costs(run: Run) -> dict[tuple[str, str, str], tuple[Decimal, Decimal, int]]:
+    """(month, provider, model) -> list cost, our cost and events without a price, of what is bought."""
+    rows = run.con.execute(
+        """
+        select strftime(usage_date, '%Y-%m'), coalesce(provider, '?'), coalesce(model, '?'), coalesce(sum(list_cost), 0)::decimal(38, 12),
+            coalesce(sum(contracted_cost), 0)::decimal(38, 12), sum(unpriced_events)::bigint
+        from usage_daily where serving_pool is null
+        group by all
+        """
+    ).fetchall()
+    return {row[:3]: row[3:] for row in rows}
+
+
+def _differences(now: dict[Any, Any], then: dict[Any, Any]) -> list[dict[str, Any]]:
+    nothing = (Decimal(0), Decimal(0), 0)
+    found = []
+    for key in now.keys() | then.keys():
+        before, after = now.get(key, nothing), then.get(key, nothing)
+        if before != after:
+            period, provider, model = key
+            found.append(
+                {
+                    "period": period, "provider": provider, "model": model, "list_cost_now": before[0], "list_cost_then": after[0],
+                    "cost_now": before[1], "cost_then": after[1], "difference": after[1] - before[1],
+                    "unpriced_events_now": before[2], "unpriced_events_then": after[2],
+                }
+            )  # fmt: skip
+    return sorted(found, key=lambda row: (row["period"], -abs(row["difference"]), row["provider"], row["model"]))
+
+
+def text(found: dict[str, Any]) -> str:
+    """One line per month and model whose cost differs, and what applies it."""
+    head = f"if the list prices of {found['snapshot']} decided from {found['from']} on"
+    if not found["models"]:
+        return f"{head}: nothing that is rated would change"
+    out = [head, "", f"{'month':<9}{'model':<52}{'now':>16}{'then':>16}{'difference':>16}"]
+    for row in found["models"]:
+        out.append(f"{row['period']:<9}{row['provider'] + ' ' + row['model']:<52}{row['cost_now']:>16,.2f}{row['cost_then']:>16,.2f}{row['difference']:>+16,.2f}")
+        if row["unpriced_events_now"] != row["unpriced_events_then"]:
+            out.append(f"{'':<9}calls without a price: {row['unpriced_events_now']:,} now, {row['unpriced_events_then']:,} then")
+    total = sum((row["difference"] for row in found["models"]), Decimal(0))
+    out.append(f"{'all':<93}{total:>+16,.2f}")
+    out.append(f"Nothing was changed. To rate those days so: apportion prices apply {found['snapshot']} --from {found['from']}")
+    return "\n".join(out)

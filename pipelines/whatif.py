@@ -33,7 +33,7 @@ def whatif(home: Home, label: str, folder: Path, say: Say) -> dict[str, Any]:
         raise Refused("is not a folder", str(folder), "name a folder with all policy files, such as a changed copy of data/policy")
     policy.load(folder)
     through = date.fromisoformat(manifest["through"])
-    with _copy(home, folder) as copy, open_run(copy, through, say) as run:
+    with copied(home, folder) as copy, open_run(copy, through, say) as run:
         now = _carried(run, "select team_id, cost_pool, rule_id, chargeback_cost from ledger where original_period = $period", label)
         if not now:
             raise Refused(f"{label} is not a period with cost", "whatif", "see apportion status for the periods")
@@ -45,13 +45,13 @@ def whatif(home: Home, label: str, folder: Path, say: Say) -> dict[str, Any]:
 
 
 @contextmanager
-def _copy(home: Home, folder: Path) -> Iterator[Home]:
-    """A home beside the real one's data with the other policy: its files are links, its database a copy; gone afterwards."""
+def copied(home: Home, policy_folder: Path) -> Iterator[Home]:
+    """A home beside the real one's data with another policy: its files are links, its database a copy; gone afterwards."""
     with only_run(home), tempfile.TemporaryDirectory(prefix=".whatif-", dir=home.data) as root:
         copy = Home(Path(root))
         copy.data.mkdir()
         shutil.copy(home.warehouse, copy.warehouse)
-        shutil.copytree(folder, copy.policy)
+        shutil.copytree(policy_folder, copy.policy)
         for name in ("lake", "list_prices"):
             shutil.copytree(home.data / name, copy.data / name, copy_function=os.link)
         yield copy

@@ -44,7 +44,7 @@ def test_tokens_per_team_model_and_meter(rows, period: str) -> None:
 def test_metered_cost_per_team_at_list_and_contract(rows, period: str) -> None:
     found = rows(
         "select team_id, sum(list_cost), sum(contracted_cost) from usage_events"
-        " where strftime(usage_date, '%Y-%m') = ? and rate_source in ('contract', 'list') and serving_pool is null group by all having sum(list_cost) > 0",
+        " where strftime(usage_date, '%Y-%m') = ? and list_cost is not null and serving_pool is null group by all having sum(list_cost) > 0",
         [period],
     )
     assert_close({team: cost for team, cost, _ in found}, expected.api_list_cost(TRUTH, period))
