@@ -357,12 +357,12 @@ def _supplemented(
         raised = [rate for rate in rates if not rate["region"] and _is_raised(uplift, rate)]
         left_out["uplifts of the supplement for models that are not listed"] += not raised
         for region in uplift.regions:
-            for rate in raised:
-                first, last = max(rate["valid_from"], uplift.start or FIRST_DAY), min(rate["valid_to"], uplift.end or LAST_DAY)
+            for base in raised:
+                first, last = max(base["valid_from"], uplift.start or FIRST_DAY), min(base["valid_to"], uplift.end or LAST_DAY)
                 if first < last:
-                    higher = {meter: None if rate[meter] is None else (rate[meter] * uplift.times).quantize(PLACES, ROUND_HALF_EVEN) for meter in METERS}
+                    higher = {meter: None if base[meter] is None else (base[meter] * uplift.times).quantize(PLACES, ROUND_HALF_EVEN) for meter in METERS}
                     spans = {"region": region.lower(), "valid_from": first, "valid_to": last, "source": uplift.source}
-                    rates.append(_identified(rate | higher | spans))
+                    rates.append(_identified(base | higher | spans))
     return rates, rules
 
 
@@ -439,6 +439,8 @@ def _decide(list_prices_dir: Path, chosen: Snapshot, start: date) -> None:
 
 def _costs(run: Run) -> dict[tuple[str, str, str], tuple[Decimal, Decimal, int]]:
     """(month, provider, model) -> list cost, our cost and events without a price, of what is bought."""
+    if not run.con.execute("select count(*) from duckdb_tables() where table_name = 'usage_daily'").fetchall()[0][0]:
+        raise Refused("nothing is rated by this version of the program yet", "prices", "run: apportion nightly")
     rows = run.con.execute(
         """
         select strftime(usage_date, '%Y-%m'), coalesce(provider, '?'), coalesce(model, '?'), coalesce(sum(list_cost), 0)::decimal(38, 12),

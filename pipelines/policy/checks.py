@@ -178,6 +178,11 @@ class Checker:
                 found = self.check_format((key, i, "format"), source.format, kind)
                 if found and found.needs_account and source.billing_account_id is None:
                     self.refuse("sources", (key, i), f"{source.name}: its files name no account", "add billing_account_id")
+        names: dict[tuple[str, str], list[tuple[Loc, Dated]]] = defaultdict(list)
+        for i, meaning in enumerate(file.models):
+            names[meaning.provider, meaning.logged.lower()].append((("models", i), meaning))
+        for (provider, logged), dated in names.items():
+            self.apart("sources", dated, f"meanings of {provider} {logged}")
         for i, gateway in enumerate(file.gateways):
             for name, pool in gateway.serving.items():
                 self.known_pool("sources", ("gateways", i, "serving", name), pool)

@@ -13,6 +13,34 @@ regions as (
     from rates
     where usage_period = $period and region <> '' and input_gt = -1 and minute_from = 0
 ),
+known as (
+    select
+        rate_id, rate_source, provider, model, service_tier, region, valid_from, valid_to, minute_from, minute_to, input_gt, input_le,
+        list_input_uncached::decimal(20, 18) as list_input_uncached,
+        list_cache_read::decimal(20, 18) as list_cache_read,
+        list_cache_write_5m::decimal(20, 18) as list_cache_write_5m,
+        list_cache_write_1h::decimal(20, 18) as list_cache_write_1h,
+        list_output::decimal(20, 18) as list_output,
+        list_reasoning::decimal(20, 18) as list_reasoning,
+        list_audio_input::decimal(20, 18) as list_audio_input,
+        list_audio_output::decimal(20, 18) as list_audio_output,
+        list_images::decimal(20, 18) as list_images,
+        list_search_units::decimal(20, 18) as list_search_units,
+        list_requests::decimal(20, 18) as list_requests,
+        contracted_input_uncached::decimal(20, 18) as contracted_input_uncached,
+        contracted_cache_read::decimal(20, 18) as contracted_cache_read,
+        contracted_cache_write_5m::decimal(20, 18) as contracted_cache_write_5m,
+        contracted_cache_write_1h::decimal(20, 18) as contracted_cache_write_1h,
+        contracted_output::decimal(20, 18) as contracted_output,
+        contracted_reasoning::decimal(20, 18) as contracted_reasoning,
+        contracted_audio_input::decimal(20, 18) as contracted_audio_input,
+        contracted_audio_output::decimal(20, 18) as contracted_audio_output,
+        contracted_images::decimal(20, 18) as contracted_images,
+        contracted_search_units::decimal(20, 18) as contracted_search_units,
+        contracted_requests::decimal(20, 18) as contracted_requests
+    from rates
+    where usage_period = $period
+),
 -- Images and search units are counted beside tokens too: they have to have a price where nothing else tells the size of the call.
 metered as (
     select
@@ -24,7 +52,8 @@ metered as (
         e.input_uncached_tokens + e.cache_read_tokens + e.cache_write_5m_tokens + e.cache_write_1h_tokens
             + e.audio_input_tokens + e.output_tokens + e.reasoning_tokens + e.audio_output_tokens as tokens,
         tokens > 0 or (e.model is not null and e.images + e.search_units > 0) as is_metered,
-        case when e.gateway_cache <> 'none' or e.status <> 'success' or e.requests = 0 then 0 end as unmetered_cost,
+        e.audio_input_tokens + e.audio_output_tokens + e.images + e.search_units > 0 as is_rare,
+        case when e.gateway_cache <> 'none' or e.status <> 'success' or e.requests = 0 then 0 end::decimal(38, 12) as unmetered_cost,
         date_part('hour', e.occurred_at) * 60 + date_part('minute', e.occurred_at) as minute_of_day
     from events e
 ),
@@ -40,38 +69,39 @@ placed as (
     left join regions g on g.provider = t.price_provider and g.model = t.price_model and g.service_tier = t.rated_tier
         and g.region = lower(t.region) and t.usage_date >= g.valid_from and t.usage_date < g.valid_to
 ),
-rated as (
+summed as (
     select
         m.*,
         case when r.input_gt > 0 then '>' || r.input_gt else '' end as context_tier,
-        case when not m.is_metered then m.unmetered_cost else round_even(
-            case when m.input_uncached_tokens > 0 then m.input_uncached_tokens::decimal(18, 0) * r.list_input_uncached::decimal(20, 18) else 0 end
-            + case when m.cache_read_tokens > 0 then m.cache_read_tokens::decimal(18, 0) * r.list_cache_read::decimal(20, 18) else 0 end
-            + case when m.cache_write_5m_tokens > 0 then m.cache_write_5m_tokens::decimal(18, 0) * r.list_cache_write_5m::decimal(20, 18) else 0 end
-            + case when m.cache_write_1h_tokens > 0 then m.cache_write_1h_tokens::decimal(18, 0) * r.list_cache_write_1h::decimal(20, 18) else 0 end
-            + case when m.output_tokens > 0 then m.output_tokens::decimal(18, 0) * r.list_output::decimal(20, 18) else 0 end
-            + case when m.reasoning_tokens > 0 then m.reasoning_tokens::decimal(18, 0) * r.list_reasoning::decimal(20, 18) else 0 end
-            + case when m.audio_input_tokens > 0 then m.audio_input_tokens::decimal(18, 0) * r.list_audio_input::decimal(20, 18) else 0 end
-            + case when m.audio_output_tokens > 0 then m.audio_output_tokens::decimal(18, 0) * r.list_audio_output::decimal(20, 18) else 0 end
-            + case when m.images > 0 and (m.tokens = 0 or r.list_images is not null) then m.images::decimal(18, 0) * r.list_images::decimal(20, 18) else 0 end
-            + case when m.search_units > 0 and (m.tokens = 0 or r.list_search_units is not null) then m.search_units::decimal(18, 0) * r.list_search_units::decimal(20, 18) else 0 end
-            + case when r.list_requests is not null then m.requests::decimal(18, 0) * r.list_requests::decimal(20, 18) else 0 end, 12) end::decimal(38, 12) as list_cost,
-        case when not m.is_metered then m.unmetered_cost else round_even(
-            case when m.input_uncached_tokens > 0 then m.input_uncached_tokens::decimal(18, 0) * r.contracted_input_uncached::decimal(20, 18) else 0 end
-            + case when m.cache_read_tokens > 0 then m.cache_read_tokens::decimal(18, 0) * r.contracted_cache_read::decimal(20, 18) else 0 end
-            + case when m.cache_write_5m_tokens > 0 then m.cache_write_5m_tokens::decimal(18, 0) * r.contracted_cache_write_5m::decimal(20, 18) else 0 end
-            + case when m.cache_write_1h_tokens > 0 then m.cache_write_1h_tokens::decimal(18, 0) * r.contracted_cache_write_1h::decimal(20, 18) else 0 end
-            + case when m.output_tokens > 0 then m.output_tokens::decimal(18, 0) * r.contracted_output::decimal(20, 18) else 0 end
-            + case when m.reasoning_tokens > 0 then m.reasoning_tokens::decimal(18, 0) * r.contracted_reasoning::decimal(20, 18) else 0 end
-            + case when m.audio_input_tokens > 0 then m.audio_input_tokens::decimal(18, 0) * r.contracted_audio_input::decimal(20, 18) else 0 end
-            + case when m.audio_output_tokens > 0 then m.audio_output_tokens::decimal(18, 0) * r.contracted_audio_output::decimal(20, 18) else 0 end
-            + case when m.images > 0 and (m.tokens = 0 or r.contracted_images is not null) then m.images::decimal(18, 0) * r.contracted_images::decimal(20, 18) else 0 end
-            + case when m.search_units > 0 and (m.tokens = 0 or r.contracted_search_units is not null) then m.search_units::decimal(18, 0) * r.contracted_search_units::decimal(20, 18) else 0 end
-            + case when r.contracted_requests is not null then m.requests::decimal(18, 0) * r.contracted_requests::decimal(20, 18) else 0 end, 12) end::decimal(38, 12) as contracted_cost,
         r.rate_id as found_rate,
         r.rate_source as found_source,
-        case
-            when not m.is_metered then null
+        case when m.is_metered then
+            case when m.input_uncached_tokens > 0 then m.input_uncached_tokens::decimal(18, 0) * r.list_input_uncached else 0 end
+            + case when m.cache_read_tokens > 0 then m.cache_read_tokens::decimal(18, 0) * r.list_cache_read else 0 end
+            + case when m.cache_write_5m_tokens > 0 then m.cache_write_5m_tokens::decimal(18, 0) * r.list_cache_write_5m else 0 end
+            + case when m.cache_write_1h_tokens > 0 then m.cache_write_1h_tokens::decimal(18, 0) * r.list_cache_write_1h else 0 end
+            + case when m.output_tokens > 0 then m.output_tokens::decimal(18, 0) * r.list_output else 0 end
+            + case when m.reasoning_tokens > 0 then m.reasoning_tokens::decimal(18, 0) * r.list_reasoning else 0 end
+            + case when m.is_rare or r.list_requests is not null then
+                case when m.audio_input_tokens > 0 then m.audio_input_tokens::decimal(18, 0) * r.list_audio_input else 0 end
+                + case when m.audio_output_tokens > 0 then m.audio_output_tokens::decimal(18, 0) * r.list_audio_output else 0 end
+                + case when m.images > 0 and (m.tokens = 0 or r.list_images is not null) then m.images::decimal(18, 0) * r.list_images else 0 end
+                + case when m.search_units > 0 and (m.tokens = 0 or r.list_search_units is not null) then m.search_units::decimal(18, 0) * r.list_search_units else 0 end
+                + coalesce(m.requests::decimal(18, 0) * r.list_requests, 0) else 0 end end as list_sum,
+        case when m.is_metered and r.rate_source <> 'list' then
+            case when m.input_uncached_tokens > 0 then m.input_uncached_tokens::decimal(18, 0) * r.contracted_input_uncached else 0 end
+            + case when m.cache_read_tokens > 0 then m.cache_read_tokens::decimal(18, 0) * r.contracted_cache_read else 0 end
+            + case when m.cache_write_5m_tokens > 0 then m.cache_write_5m_tokens::decimal(18, 0) * r.contracted_cache_write_5m else 0 end
+            + case when m.cache_write_1h_tokens > 0 then m.cache_write_1h_tokens::decimal(18, 0) * r.contracted_cache_write_1h else 0 end
+            + case when m.output_tokens > 0 then m.output_tokens::decimal(18, 0) * r.contracted_output else 0 end
+            + case when m.reasoning_tokens > 0 then m.reasoning_tokens::decimal(18, 0) * r.contracted_reasoning else 0 end
+            + case when m.is_rare or r.list_requests is not null then
+                case when m.audio_input_tokens > 0 then m.audio_input_tokens::decimal(18, 0) * r.contracted_audio_input else 0 end
+                + case when m.audio_output_tokens > 0 then m.audio_output_tokens::decimal(18, 0) * r.contracted_audio_output else 0 end
+                + case when m.images > 0 and (m.tokens = 0 or r.contracted_images is not null) then m.images::decimal(18, 0) * r.contracted_images else 0 end
+                + case when m.search_units > 0 and (m.tokens = 0 or r.contracted_search_units is not null) then m.search_units::decimal(18, 0) * r.contracted_search_units else 0 end
+                + coalesce(m.requests::decimal(18, 0) * r.contracted_requests, 0) else 0 end end as other_sum,
+        case when m.is_metered and coalesce(case when r.rate_source = 'list' then list_sum end, other_sum) is null then case
             when r.rate_id is null then 'no price of the model'
             when m.input_uncached_tokens > 0 and r.contracted_input_uncached is null then 'no price of input uncached tokens'
             when m.cache_read_tokens > 0 and r.contracted_cache_read is null then 'no price of cache read tokens'
@@ -81,14 +111,30 @@ rated as (
             when m.reasoning_tokens > 0 and r.contracted_reasoning is null then 'no price of reasoning tokens'
             when m.audio_input_tokens > 0 and r.contracted_audio_input is null then 'no price of audio input tokens'
             when m.audio_output_tokens > 0 and r.contracted_audio_output is null then 'no price of audio output tokens'
-            when m.images > 0 and m.tokens = 0 and r.contracted_images is null then 'no price of images'
-            when m.search_units > 0 and m.tokens = 0 and r.contracted_search_units is null then 'no price of search units' end as unpriced_because
+            when m.images > 0 and r.contracted_images is null then 'no price of images'
+            else 'no price of search units' end end as unpriced_because
     from placed m
-    left join rates r on r.usage_period = $period and r.provider = m.price_provider and r.model = m.price_model
+    left join known r on r.provider = m.price_provider and r.model = m.price_model
         and r.service_tier = m.rated_tier and r.region = m.rated_region
         and m.usage_date >= r.valid_from and m.usage_date < r.valid_to
         and m.minute_of_day >= r.minute_from and m.minute_of_day < r.minute_to
         and m.input_total > r.input_gt and m.input_total <= r.input_le
+),
+-- Half to even at the twelfth digit. A cast rounds a half up, which is right unless the sum lies exactly between two and the upper
+-- one is odd: no other sum needs more than the cast.
+rounded as (
+    select
+        *,
+        case
+            when list_sum::decimal(38, 12) - list_sum = 0.0000000000005::decimal(18, 18) then round_even(list_sum, 12)::decimal(38, 12)
+            when is_metered then list_sum::decimal(38, 12)
+            else unmetered_cost end as list_cost,
+        case
+            when found_source = 'list' then list_cost
+            when other_sum::decimal(38, 12) - other_sum = 0.0000000000005::decimal(18, 18) then round_even(other_sum, 12)::decimal(38, 12)
+            when is_metered then other_sum::decimal(38, 12)
+            else unmetered_cost end as contracted_cost
+    from summed
 )
 select
     event_id, source, occurred_at, usage_date, provider_day, caller_team_id, team_id, project_id,
@@ -104,4 +150,4 @@ select
     case when not is_metered then 'not metered' when unpriced_because is not null then 'unpriced' else found_source end as rate_source,
     unpriced_because,
     source_cost, source_file, source_row
-from rated
+from rounded

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ class World:
 
 def cut(rng: random.Random, low: Any, high: Any, points: list[Any]) -> list[tuple[Any, Any]]:
     edges = [low, *sorted(rng.sample(points, rng.randrange(0, min(3, len(points) + 1)))), high]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))
 
 
 def price(rng: random.Random) -> Fraction:

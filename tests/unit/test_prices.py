@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import prices, snapshots
+from pipelines import policy, prices, snapshots
 from pipelines.errors import Refused
 from pipelines.home import asset
 from pipelines.sample import company
@@ -428,3 +428,25 @@ def test_a_thousand_unknown_names_are_quick(con: duckdb.DuckDBPyConnection) -> N
     start = time.process_time()
     prices.resolve_models(con, "pairs", FOLDER)
     assert time.process_time() - start < 1
+
+
+def test_a_name_means_one_model_at_a_time_and_for_whole_months(tmp_path: Path) -> None:
+    policy.write_template(tmp_path / "policy", "2026-10")
+    sources = tmp_path / "policy" / "sources.yaml"
+    entry = "  - {provider: azure, logged: prod-chat, model: gpt-4o, prices_of: openai%s}\n"
+    sources.write_text("version: 1\nmodels:\n" + entry % ", to: 2026-10-01" + entry % ", from: 2026-10-01")
+    assert [m.model for m in policy.load(tmp_path / "policy").sources.models] == ["gpt-4o"] * 2
+    for dates, reason in ((", from: 2026-09-01", "meanings of azure prod-chat overlap"), (", from: 2026-10-02", "date it on the first of one")):
+        sources.write_text("version: 1\nmodels:\n" + entry % ", to: 2026-10-01" + entry % dates)
+        with pytest.raises(Refused, match=rf"sources.yaml:4: .*{reason}"):
+            policy.load(tmp_path / "policy")
+
+
+def test_the_supplement_cites_every_entry(tmp_path: Path) -> None:
+    shipped = snapshots.supplement(FOLDER)
+    assert shipped.prices and shipped.uplifts and shipped.recordings
+    text = (FOLDER / snapshots.SUPPLEMENT).read_text()
+    for broken, reason in ((text.replace("    seen: 2026-11-28\n", "", 1), "seen is missing"), (text.replace("https://", "somewhere/", 1), "source")):
+        (tmp_path / snapshots.SUPPLEMENT).write_text(broken)
+        with pytest.raises(Refused, match=rf"supplement.yaml:\d+: .*{reason}"):
+            snapshots.supplement(tmp_path)
