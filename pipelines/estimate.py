@@ -403,7 +403,19 @@ class _Prices:
         return f"{seller} {use.model}", lambda meter, size: self._rated(lister, model, meter, size)
 
     def _rate(self, lister: str, model: str) -> None:
-        """Temp table `rates` of one model, by the SQL that rates the night's usage."""
+        """Temp table `rates` of one model, by the SQL that rates the night's usage.
+
+        The published bills say which services sold the model; what a past bill charged for a unit is no price to plan with.
+        """
+        self.con.execute("create or replace temp table bill_lines(usage_period varchar, provider varchar, model varchar, service varchar)")
+        self.con.execute(
+            "create or replace temp table bill_prices(usage_period varchar, provider varchar, model varchar, service_tier varchar,"
+            " meter varchar, unit_price decimal(24, 18))"
+        )
+        if self.published:
+            services = "select distinct provider, model, service from bill_lines where provider = ? and model = ?"
+            for row in self.published.execute(services, [lister, model]).fetchall():
+                self.con.execute("insert into bill_lines values ('estimate', ?, ?, ?)", row)
         policy.register(self.con, self.rules)
         prices.register(self.con, self.home.list_prices)
         self.con.execute(
@@ -415,11 +427,15 @@ class _Prices:
         models.make(self.con, sql, {"period": "estimate"})
 
     def _rated(self, lister: str, model: str, meter: str, size: Decimal) -> Price:
+        """Where the hour of the day decides the price, the dearest."""
         self._rate(lister, model)
         found = self.con.execute(
             f"""
-            select contracted_{meter}, rate_source, contract_id from rates
-            where service_tier = 'standard' and $day >= valid_from and $day < valid_to and $size > input_gt and $size <= input_le
+            select contracted_{meter}, rate_source, contract_id, recorded_at from rates
+            where service_tier = 'standard' and region = '' and $day >= valid_from and $day < valid_to
+                and $size > input_gt and $size <= input_le
+            order by contracted_{meter} desc nulls last
+            limit 1
             """,
             {"day": self.day, "size": max(1, int(size))},
         ).fetchall()
@@ -429,9 +445,8 @@ class _Prices:
                 "apportion estimate",
                 "add it to contracts.yaml or rate_card.yaml",
             )
-        price, source, contract = found[0]
-        snapshot = prices.newest(self.home.list_prices).name
-        said = f"contract {contract}" if source == "contract" else f"list price of {lister}, snapshot of {snapshot}"
+        price, source, contract, recorded = found[0]
+        said = f"contract {contract}" if source == "contract" else f"list price of {lister}, snapshot of {recorded}"
         return Price(price * MILLION, MILLION, "1M tokens", "USD", f"{said}: no rate covers it")
 
     # GPUs and indexes
