@@ -46,11 +46,12 @@ services as (
     from bill_lines
     where usage_period <= $period and model is not null and provider in (select provider from policy_discounts where service is not null)
 ),
+-- They are off the list price: a model without one has none.
 discounts as (
     select l.provider, l.model, d.* exclude (provider, model),
         case when d.meter is not null then 1 when d.model is not null then 2 when d.service is not null then 3
             when d.provider is not null then 4 else 5 end as breadth
-    from (select distinct provider, model from listed) l
+    from (select distinct provider, model from listed where recorded_at is not null) l
     join policy_discounts d on coalesce(d.provider, l.provider) = l.provider and coalesce(d.model, l.model) = l.model
     where d.service is null or exists (
         select 1 from services s where s.provider = l.provider and s.model = l.model and s.service = d.service)

@@ -1,8 +1,8 @@
 """Rating agrees to the last digit with an oracle that reads the same price rows, contracts and bills and works in fractions.
 
 Worlds are drawn at random: snapshots recorded one after the other, service tiers, regions, hours, steps of the context, prices
-that are missing, discounts, private prices, bills that count what they charge. APPORTION_ORACLE_EVENTS says how many events
-(default 4,000; a hundred thousand take a minute or two).
+that are missing, discounts and markups by scope, private prices, bills that count what they charge. APPORTION_ORACLE_EVENTS says how
+many events (default 4,000; a hundred thousand take a minute or two).
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ TOKENS = ("input_uncached", "cache_read", "cache_write_5m", "cache_write_1h", "o
 INPUT = ("input_uncached", "cache_read", "cache_write_5m", "cache_write_1h", "audio_input")
 UNITS = ("images", "search_units")
 BILLABLE = (*TOKENS, "images")
+# What a contract leaves out and nothing else prices costs what it says of these.
+LEFT_OUT = {"cache_read": "input_uncached", "cache_write_5m": "input_uncached", "cache_write_1h": "input_uncached", "audio_input": "input_uncached", "audio_output": "output"}
 VENDORS = {"northwind": ["n-large", "n-small", "n-embed"], "contoso": ["c-one", "c-two"], "fabrikam": ["f-inside"]}
 
 
@@ -90,10 +92,16 @@ def world(rng: random.Random) -> World:
         discounts.append({"provider": "northwind", "model": None, "percent": Fraction(rng.randrange(0, 500_000), 10_000), "from": start, "to": start + timedelta(days=9)})
     if rng.random() < 0.7:
         discounts.append({"provider": "northwind", "model": "n-small", "percent": Fraction(rng.randrange(0, 400), 8), "from": FIRST, "to": FIRST + timedelta(days=50)})
+    discounts = [{"meter": None} | d for d in discounts]
+    for provider, model, meter in ((None, None, None), ("northwind", "n-large", rng.choice(["input_uncached", "output", "reasoning"])), ("northwind", "n-large", "cache_read")):
+        if rng.random() < 0.7:
+            start = FIRST + timedelta(days=rng.randrange(-5, 25))
+            percent = Fraction(rng.randrange(-400, 400), 8)
+            discounts.append({"provider": provider, "model": model, "meter": meter, "percent": percent, "from": start, "to": start + timedelta(days=8)})
     start = FIRST + timedelta(days=rng.randrange(-5, 25))
     for meter in rng.sample(["input_uncached", "cache_read", "output"], 2):
         private.append({"provider": "contoso", "model": "c-one", "meter": meter, "price": Fraction(rng.randrange(1, 10**8), 10**12), "from": start, "to": start + timedelta(days=12)})
-    for provider, model in (("fabrikam", "f-inside"), ("contoso", "c-two"), ("northwind", "n-large")):
+    for provider, model in (("fabrikam", "f-inside"), ("contoso", "c-one"), ("contoso", "c-two"), ("northwind", "n-large")):
         for tier in ("standard", "batch"):
             for meter in rng.sample(BILLABLE, 6):
                 bills.append({"provider": provider, "model": model, "service_tier": tier, "meter": meter, "quantity": rng.randrange(1, 10**9), "cost": Fraction(rng.randrange(1, 10**15), 10**12)})
@@ -157,6 +165,13 @@ def half_even(x: Fraction | None) -> Fraction | None:
     return None if x is None else Fraction(round(x * 10**12), 10**12)
 
 
+def percent_off(agreed: list[dict[str, Any]], meter: str) -> Fraction | None:
+    """Of the discounts that name the meter, else reasoning's of output, else the model, the provider, everything."""
+    scopes = [lambda d: d["meter"] == meter, lambda d: meter == "reasoning" and d["meter"] == "output"]
+    scopes += [lambda d: d["model"] and not d["meter"], lambda d: d["provider"] and not d["model"], lambda d: not d["provider"]]
+    return next((d["percent"] for scope in scopes for d in agreed if scope(d)), None)
+
+
 def rated(w: World, e: dict[str, Any]) -> tuple[Fraction | None, Fraction | None, str]:
     """List cost, our cost and where the price is from."""
     day, pair = e["occurred_at"].date(), (e["provider"], e["model"])
@@ -167,8 +182,11 @@ def rated(w: World, e: dict[str, Any]) -> tuple[Fraction | None, Fraction | None
     row = rate_for(w, e)
     if row is None:
         return None, None, "unpriced"
-    off = [d for d in w.discounts if d["provider"] == e["provider"] and d["model"] in (None, e["model"]) and d["from"] <= day < d["to"]]
-    off.sort(key=lambda d: d["model"] is None)
+    is_listed = any((r["provider"], r["model"]) == pair for _, _, rates in w.snapshots for r in rates)
+    agreed = [
+        d for d in w.discounts
+        if is_listed and d["provider"] in (None, e["provider"]) and d["model"] in (None, e["model"]) and d["from"] <= day < d["to"]
+    ]  # fmt: skip
     private = {p["meter"]: p["price"] for p in w.private if (p["provider"], p["model"]) == pair and p["from"] <= day < p["to"]}
     if "output" in private:
         private["reasoning"] = private["output"]
@@ -179,13 +197,13 @@ def rated(w: World, e: dict[str, Any]) -> tuple[Fraction | None, Fraction | None
     }
     if "output" in billed:
         billed.setdefault("reasoning", billed["output"])
-    if off:
-        billed = {}
-    source = "contract" if off or private else "bill" if billed else "list"
+    source = "contract" if agreed or private else "bill" if billed else "list"
     ours = {}
     for meter in (*TOKENS, *UNITS, "requests"):
-        listed = row[meter]
-        ours[meter] = private.get(meter, billed.get(meter, listed if listed is None or not off else listed * (1 - off[0]["percent"] / 100)))
+        listed, off = row[meter], percent_off(agreed, meter)
+        ours[meter] = private[meter] if meter in private else billed[meter] if off is None and meter in billed else listed and listed * (1 - (off or Fraction(0)) / 100)
+        if ours[meter] is None and meter in LEFT_OUT:
+            ours[meter] = private.get(LEFT_OUT[meter])
 
     def cost(known: dict[str, Fraction | None]) -> Fraction | None:
         total = Fraction(0)
@@ -227,8 +245,9 @@ def write_snapshots(w: World, folder: Path) -> None:
 def contracts(w: World) -> str:
     lines = ["version: 1", f"discounts:{'' if w.discounts else ' []'}"]
     for n, d in enumerate(w.discounts):
-        model = f", model: {d['model']}" if d["model"] else ""
-        lines.append(f"  - {{id: d{n}, provider: {d['provider']}{model}, percent: \"{text(d['percent'], 6)}\", from: {d['from']}, to: {d['to']}}}")
+        scope = "".join(f"{name}: {d[name]}, " for name in ("provider", "model", "meter") if d[name])
+        kind = "percent" if d["percent"] >= 0 else "markup"
+        lines.append(f"  - {{id: d{n}, {scope}{kind}: \"{text(abs(d['percent']), 6)}\", from: {d['from']}, to: {d['to']}}}")
     lines.append("private_prices:")
     for n, p in enumerate(w.private):
         cost = text(p["price"] * 10**6, 6)

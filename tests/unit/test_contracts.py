@@ -66,16 +66,16 @@ class Warehouse:
         daily = {
             "usage_date": "date", "provider": "varchar", "billing_account_id": "varchar", "model": "varchar", "service_tier": "varchar",
             "region": "varchar", "team_id": "varchar", "project_id": "varchar", "application": "varchar", "environment": "varchar",
-            "operation": "varchar", "rate_id": "varchar", "serving_pool": "varchar",
-            **{f"{meter}_tokens": "bigint" for meter in prices.METERS},
+            "operation": "varchar", "rate_id": "varchar", "serving_pool": "varchar", "gateway_cache": "varchar",
+            **{f"{meter}_tokens": "bigint" for meter in prices.TOKEN_METERS}, "images": "bigint", "search_units": "bigint", "requests": "bigint",
         }  # fmt: skip
         self.table("usage_daily", daily, [
             {"provider": "openai", "billing_account_id": "acc", "model": "gpt-x", "service_tier": "standard", "operation": "chat", "rate_id": "r",
-             **{f"{meter}_tokens": 0 for meter in prices.METERS}, **one} for one in used
+             **{f"{meter}_tokens": 0 for meter in prices.TOKEN_METERS}, **one} for one in used
         ])  # fmt: skip
         priced = {f"{kind}_{meter}": "decimal(24, 18)" for kind in ("list", "contracted") for meter in prices.METERS}
-        words = {name: "varchar" for name in ("usage_period", "rate_id", "rate_source", "contract_id", "provider", "model", "service_tier")}
-        other = {"valid_from": "date", "valid_to": "date", "input_gt": "bigint", "input_le": "bigint"}
+        words = {name: "varchar" for name in ("usage_period", "rate_id", "rate_source", "contract_id", "provider", "model", "service_tier", "region", "source", "source_version")}
+        other = {"valid_from": "date", "valid_to": "date", "minute_from": "integer", "minute_to": "integer", "input_gt": "bigint", "input_le": "bigint", "recorded_at": "date"}
         each = {name: Decimal("0.000002") for name in priced}
         self.table("rates", words | other | priced, [{"usage_period": p, "rate_id": "r", **each} for p in ("2026-10", "2026-11")])
 
@@ -347,15 +347,18 @@ private_prices:
 
 def test_the_narrowest_scope_makes_the_price(tmp_path: Path) -> None:
     made = Warehouse(agreed(tmp_path / "p", DISCOUNTS))
-    made.con.execute("create or replace temp table model_resolution(provider varchar, model_as_logged varchar, model varchar, price_provider varchar, price_model varchar, rule varchar)")
+    made.con.execute("create or replace temp table model_resolution(provider varchar, model_as_logged varchar, model varchar, price_provider varchar, price_model varchar, rule varchar, source_version varchar)")
     known = [("openai", "gpt-5", "gpt-5"), ("openai", "gpt-5-mini", "gpt-5-mini"), ("anthropic", "claude-haiku-4-5", "claude-haiku-4-5")]
-    made.con.executemany("insert into model_resolution values (?, ?, ?, ?, ?, '')", [(p, n, n, p, m) for p, n, m in known])
-    made.con.execute("insert into model_resolution values ('openai', 'GPT-Hidden', 'gpt-hidden', null, null, 'no rule')")
+    made.con.executemany("insert into model_resolution values (?, ?, ?, ?, ?, '', '1')", [(p, n, n, p, m) for p, n, m in known])
+    made.con.execute("insert into model_resolution values ('openai', 'GPT-Hidden', 'gpt-hidden', null, null, 'no rule', '1')")
     prices.register(made.con, asset("data", "list_prices"))
     params = {"period": "2026-10"}
     made.con.execute("drop table model_names; create table bill_lines as select '2026-09' as usage_period, 'openai' as provider, 'gpt-5' as model, 'API' as service")
     models.replace_period(made.con, next(m for m in models.stage("normalize") if m.name == "model_names"), params)
-    made.con.execute("drop table rates")
+    made.con.execute("drop table rates; create table bill_prices(usage_period varchar, provider varchar, model varchar, service_tier varchar, meter varchar, unit_price decimal(24, 18))")
+    made.con.execute("""
+        insert into bill_prices values ('2026-10', 'anthropic', 'claude-haiku-4-5', 'standard', 'output', 0.000004),
+            ('2026-10', 'google', 'gemini-inside', 'batch', 'input_uncached', 0.000007)""")
     models.replace_period(made.con, next(m for m in models.stage("rate") if m.name == "rates"), params)
 
     def price(provider: str, model: str, meter: str, day: int) -> Fraction | None:
@@ -368,6 +371,7 @@ def test_the_narrowest_scope_makes_the_price(tmp_path: Path) -> None:
         return Fraction(listed) * (100 - percent) / 100
 
     assert price("anthropic", "claude-haiku-4-5", "output", 1) == off("5", 1)
+    assert made.rows("select service_tier, contracted_input_uncached * 1000000, rate_source from rates where model = 'gemini-inside'") == [("batch", 7, "bill")]
     assert price("openai", "gpt-5-mini", "output", 1) == off("2", 2)
     assert price("openai", "gpt-5", "output", 9) == off("10", 3)
     assert price("openai", "gpt-5", "output", 10) == off("10", 4)
