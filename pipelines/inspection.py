@@ -20,6 +20,10 @@ from pipelines.publish import current_manifest, require_manifest
 from pipelines.run import open_run
 
 SHOWN_POTS = 8
+COVERED = {  # columns of billing_coverage, in the words of the Reconciliation sheet
+    "billed_cost": "billed", "metered_cost": "seen", "excess_cost": "beyond bound", "unmetered_cost": "not seen", "non_usage_cost": "no calls",
+    "accrued_cost": "accrued", "metered_percent": "seen %",
+}  # fmt: skip
 
 
 def _current(home: Home) -> duckdb.DuckDBPyConnection:
@@ -91,9 +95,12 @@ def status_text(found: dict[str, Any]) -> str:
         console.print(_table(Table(title="Sources", title_justify="left"), found["sources"], dict.fromkeys(("files", "rows", "rejected", "refused"), "right")))
         for row in found["held"]:
             console.print(f"held {row['path']}: {row['reason']}\n", markup=False, highlight=False)
-        coverage = [{name: _money(value) if name.endswith("_cost") else value for name, value in row.items()} for row in found["coverage"]]
-        shown = dict.fromkeys((name for name in (coverage or [{}])[0] if name.endswith(("_cost", "_percent"))), "right")
-        console.print(_table(Table(title="Billed, and what the gateways saw of it", title_justify="left"), coverage, shown))
+        coverage = [
+            {"period": row["period"], "account": row["billing_account_id"], **{word: _money(row[name]) for name, word in COVERED.items()}}
+            for row in found["coverage"]
+        ]
+        title = "Billed, and what the gateways saw of it"
+        console.print(_table(Table(title=title, title_justify="left"), coverage, dict.fromkeys(COVERED.values(), "right")))
         exceptions = [{**row, "amount": _money(row["amount"])} for row in found["exceptions"]]
         console.print(_table(Table(title="Exceptions", title_justify="left"), exceptions, {"amount": "right", "events": "right"}))
     return capture.get()
