@@ -29,7 +29,7 @@ MONEY = "decimal(38, 12)"
 TABLES = {
     "origin_charges": "usage_period varchar, charge_id varchar, provider varchar, billing_account_id varchar, sub_account_id varchar, legal_entity varchar,"
     " charge_category varchar, charge_class varchar, service varchar, sku_meter varchar, model varchar, region varchar, service_tier varchar,"
-    " activity varchar, vector_index_id varchar, serving_pool varchar, cluster varchar, owner varchar, origin varchar, usage_date date,"
+    " activity varchar, vector_index_id varchar, serving_pool varchar, cluster varchar, contract_id varchar, owner varchar, origin varchar, usage_date date,"
     " charge_period_start timestamp, charge_period_end timestamp, consumed_unit varchar, billing_currency varchar, estimate_status varchar,"
     f" consumed_quantity {MONEY}, list_cost {MONEY}, contracted_cost {MONEY}, effective_cost {MONEY}, billed_cost {MONEY}",
     "usage_meters": "usage_period varchar, usage_date date, provider varchar, billing_account_id varchar, model varchar, service_tier varchar, team_id varchar,"
@@ -37,6 +37,7 @@ TABLES = {
     "billed_days": "usage_period varchar, billing_account_id varchar, usage_date date",
     "model_names": "usage_period varchar, provider varchar, model_as_logged varchar, model varchar, price_provider varchar, price_model varchar, rule varchar",
     "charge_gpu": "usage_period varchar, charge_id varchar, use varchar, team_id varchar, project_id varchar, serving_pool varchar, gpu_seconds decimal(38, 6), weight hugeint",
+    "contract_use": "usage_period varchar, charge_id varchar, used hugeint, total hugeint",
     "serving_tokens": "usage_period varchar, usage_date date, serving_pool varchar, weighted_tokens decimal(38, 6)",
     "serving_coverage": "usage_period varchar, usage_date date, serving_pool varchar, unattributed_weighted_tokens decimal(38, 6)",
 }  # fmt: skip

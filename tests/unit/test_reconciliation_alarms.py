@@ -23,7 +23,7 @@ TABLES = {
     "periods": "period varchar, starts_on date, ends_on date",
     "bill_lines": "usage_period varchar, billing_period varchar, provider varchar, billing_account_id varchar, sub_account_id varchar, invoice_id varchar,"
     f" billing_currency varchar, charge_category varchar, in_scope boolean, billed_cost {MONEY}",
-    "gpu_hourly": "usage_period varchar, usage_hour timestamp, cluster varchar, gpu_model varchar, use varchar, gpu_seconds decimal(18, 6)",
+    "gpu_hourly": "usage_period varchar, usage_date date, usage_hour timestamp, cluster varchar, gpu_model varchar, serving_pool varchar, use varchar, gpu_seconds decimal(18, 6)",
     "quarantine": "kind varchar, source varchar, path varchar, delivery_id varchar, reason varchar",
     "source_files": "kind varchar, state varchar, path varchar, delivery_id varchar, night date, seq bigint",
     "landed_invoices": f"invoice_id varchar, provider varchar, billing_account_id varchar, billing_period varchar, amount {MONEY}, tax {MONEY}, currency varchar,"
