@@ -6,6 +6,7 @@
 --   variant: service tier; NULL where one side lacks it
 --   usage_date: NULL where the bill's lines cover several days: the month is compared
 --   grain_level: meter and tier, meter, model, account-day, meter-month, model-month, account-month, none (nothing to compare with)
+--   billed_cost: what the bill says it cost: effective cost, so that what was paid ahead is compared where it is used
 --   state: matched, timing (a neighbouring day has the opposite difference), variance_price, variance_quantity, variance_cost (the bill
 --     counts nothing), unmetered, unmapped (billed under a name that nobody knows), unbilled, not_comparable, non_usage (no calls of models)
 --   treatment: what the pipeline did about it, in words
