@@ -1,9 +1,10 @@
 -- What the vendors' own bills charged for a unit in the month, where they count what they charge.
--- Bills in dollars only, as the list is; corrections and free units say nothing about a price.
+-- Bills in dollars only, as the list is; corrections and free units say nothing about a price. A price that moved within the month
+-- by more than a percent is none: what moved it is a difference to the price that we know, for the reconciliation to show.
 -- grain: provider, model, service_tier, meter
-with charged as (
+with days as (
     select
-        provider, model, service_tier, sku_meter as meter,
+        provider, model, service_tier, sku_meter as meter, usage_date,
         sum(consumed_quantity)::decimal(38, 12) as quantity,
         sum(contracted_cost)::decimal(38, 12) as cost
     from bill_lines
@@ -14,8 +15,17 @@ with charged as (
             or (consumed_unit = 'Images' and sku_meter = 'images'))
     group by all
     having sum(consumed_quantity) >= 0.001 and sum(contracted_cost) > 0
+),
+charged as (
+    select
+        provider, model, service_tier, meter, sum(quantity)::decimal(38, 12) as quantity, sum(cost)::decimal(38, 12) as cost,
+        min(pico(cost) * 1000000000 // (quantity * 1000)::hugeint) as lowest,
+        max(pico(cost) * 1000000000 // (quantity * 1000)::hugeint) as highest
+    from days
+    group by all
 )
 select
     provider, model, service_tier, meter, quantity, cost,
     ((pico(cost) * 1000000000 // (quantity * 1000)::hugeint)::decimal(38, 0) * 0.000000000000000001::decimal(18, 18))::decimal(24, 18) as unit_price
 from charged
+where (highest - lowest) * 100 <= highest

@@ -279,7 +279,7 @@ def engine(w: World, events: list[dict[str, Any]], folder: Path) -> dict[str, tu
              "consumed_quantity": b["quantity"], "contracted_cost": text(b["cost"])}
             for b in w.bills
         ]  # fmt: skip
-        texts = ("usage_period", "charge_category", "charge_class", "billing_currency", "consumed_unit", "provider", "model", "service", "service_tier", "sku_meter", "vector_index_id", "cluster")
+        texts = ("usage_period", "charge_category", "charge_class", "billing_currency", "consumed_unit", "provider", "model", "service", "service_tier", "sku_meter", "usage_date", "vector_index_id", "cluster")
         load(con, "bill_lines", lines, dict.fromkeys(texts, "varchar") | dict.fromkeys(("consumed_quantity", "contracted_cost"), "decimal(38, 12)"))
         by_name = {model.name: model for model in models.stage("rate")}
         params = {"period": PERIOD, "period_start": FIRST, "period_end": FIRST + timedelta(days=DAYS)}

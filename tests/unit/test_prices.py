@@ -450,3 +450,23 @@ def test_the_supplement_cites_every_entry(tmp_path: Path) -> None:
         (tmp_path / snapshots.SUPPLEMENT).write_text(broken)
         with pytest.raises(Refused, match=rf"supplement.yaml:\d+: .*{reason}"):
             snapshots.supplement(tmp_path)
+
+
+@pytest.mark.parametrize(("second", "known"), [("0.000020", [Decimal("0.000020")]), ("0.000022", [])])
+def test_a_price_that_moved_within_the_month_is_no_unit_price_of_the_bill(second: str, known: list[Decimal]) -> None:
+    with memory() as con:
+        con.execute(asset("sql", "macros.sql").read_text())
+        con.execute(
+            """
+            create temp table bill_lines as
+            select
+                '2026-10' as usage_period, 'Usage' as charge_category, null::varchar as charge_class, 'USD' as billing_currency,
+                'openai' as provider, 'gpt-x' as model, 'standard' as service_tier, 'output' as sku_meter, 'Tokens' as consumed_unit,
+                null::varchar as vector_index_id, null::varchar as cluster, day as usage_date, 1000::decimal(38, 12) as consumed_quantity,
+                (1000 * price::decimal(12, 6))::decimal(38, 12) as contracted_cost
+            from (values (date '2026-10-01', '0.000020'), (date '2026-10-02', $second)) t(day, price)
+            """,
+            {"second": second},
+        )
+        sql = asset("sql", "rate", "bill_prices.sql").read_text()
+        assert [row[-1] for row in con.execute(sql, {"period": "2026-10"}).fetchall()] == known
