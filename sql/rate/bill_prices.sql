@@ -1,6 +1,6 @@
 -- What the vendors' own bills charged for a unit in the month, where they count what they charge.
 -- Bills in dollars only, as the list is; corrections and free units say nothing about a price. A price that moved within the month
--- by more than a percent is none: what moved it is a difference to the price that we know, for the reconciliation to show.
+-- by more than 0.01% is none: steps of the context are mixed in it, or it differs from the price that we know, for the reconciliation to show.
 -- grain: provider, model, service_tier, meter
 with days as (
     select
@@ -28,4 +28,4 @@ select
     provider, model, service_tier, meter, quantity, cost,
     ((pico(cost) * 1000000000 // (quantity * 1000)::hugeint)::decimal(38, 0) * 0.000000000000000001::decimal(18, 18))::decimal(24, 18) as unit_price
 from charged
-where (highest - lowest) * 100 <= highest
+where (highest - lowest) * 10000 <= highest
