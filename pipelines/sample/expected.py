@@ -243,12 +243,15 @@ def wrong_unit(truth: Truth) -> tuple[Decimal, Decimal]:
 
 
 def late_bill(truth: Truth) -> dict[tuple[str, date], Decimal]:
-    """(provider, day) -> metered cost of days whose bill has not come, at contracted prices."""
+    """(provider, day) -> metered cost of days whose bill has not come: at contracted prices, else at those of its bills so far."""
     totals: dict[tuple[str, date], Decimal] = defaultdict(Decimal)
     for event in truth.events:
-        cost = contracted_cost(event)
-        if cost and event.provider == "openai" and event.day >= OPENAI_UNTIL:
-            totals[event.provider, event.day] += cost
+        if event.provider == "openai" and event.day >= OPENAI_UNTIL:
+            cost = contracted_cost(event)
+            if cost is None and event.model:
+                prices = company.BILL_ONLY_PRICES[event.provider, event.model]
+                cost = sum((Decimal(prices[bills.billed_meter(meter)]) * tokens / company.MILLION for meter, tokens in event.meters()), Decimal(0))
+            totals[event.provider, event.day] += cost or 0
     return dict(totals)
 
 

@@ -23,10 +23,10 @@ from pipelines.home import Home
 from pipelines.inspection import verify
 from tests.conftest import quiet
 
-THROUGH = date(2026, 9, 30)
+THROUGH = date(2026, 9, 12)
 TRUTH = sample.Truth.make(scale=0.005)
-POINTS = range(1, 400, 17)  # every so many durable steps of the night
-MOMENTS = 12
+POINTS = range(1, 400, 23)  # every so many durable steps of the night
+MOMENTS = 8
 
 # Runs the night in a child that is killed after so many durable steps or seconds. The parent imports everything once
 # and forks before any thread exists, so that a few dozen nights stay quick. Reads "<root> <steps> <seconds>" lines.
@@ -107,8 +107,8 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home after its first night, with new files waiting for the second."""
     root = tmp_path_factory.mktemp("before")
     sample.install(root)
-    sample.write(root, date(2026, 9, 20), TRUTH)
-    jobs.nightly(Home(root), date(2026, 9, 20), quiet)
+    sample.write(root, date(2026, 9, 5), TRUTH)
+    jobs.nightly(Home(root), date(2026, 9, 5), quiet)
     sample.write(root, THROUGH, TRUTH)
     return root
 
