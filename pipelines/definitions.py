@@ -3,14 +3,11 @@
 import os
 from collections.abc import Iterator
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster._core.errors import DagsterAssetCheckFailedError
 
 from pipelines import allocate, checks, close, jobs, models, normalize, publish, rate, reconcile
-from pipelines.errors import Refused
 from pipelines.home import Home
 from pipelines.run import Run, open_run
 
@@ -194,16 +191,3 @@ defs = dg.Definitions(
     resources={"run": run_resource},
     executor=dg.in_process_executor,
 )
-
-
-def execute(run: Run) -> Path:
-    """The nightly job in this process, over an already open run; `Refused` names the check that stopped it."""
-    instance = dg.DagsterInstance.get() if os.environ.get("DAGSTER_HOME") else dg.DagsterInstance.ephemeral()
-    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}  # the command line says itself what it does
-    try:
-        defs.resolve_job_def("nightly").execute_in_process(run_config=quiet, resources={"run": run}, instance=instance)
-    except DagsterAssetCheckFailedError:
-        failed = next(result for result in checks.run_checks(run) if result.severity == "fail" and result.bad_rows)
-        fix = "nothing was published; see apportion check"
-        raise Refused(f"check {failed.name} failed: {failed.summary}", str(run.home.root), fix) from None
-    return run.home.current.resolve()

@@ -11,8 +11,6 @@ from pipelines.errors import Refused
 from pipelines.home import Home
 from pipelines.run import Run, Say, open_run
 
-STAGES = ("land", "normalize", "rate", "reconcile", "allocate", "book", "publish")
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -66,15 +64,20 @@ def land(run: Run) -> None:
 
 
 def _compute(run: Run) -> Outcome:
-    """Run the Dagster job over what changed, in this process; nothing at all when nothing did."""
-    from pipelines.publish import is_current
+    """The stages over what changed, as Dagster's job runs them; nothing at all when nothing did."""
+    from pipelines import allocate, checks, close, normalize, publish, rate, reconcile
 
-    if is_current(run):
+    if publish.is_current(run):
         return Outcome(False, run.home.current.resolve(), run.refused)
-    from pipelines import definitions
-
-    published = definitions.execute(run)
-    return Outcome(True, published, run.refused)
+    for work in (normalize.normalize, rate.rate, reconcile.reconcile, allocate.allocate):
+        work(run, run.stale())
+    close.book(run, run.scopes())
+    for result in checks.run_checks(run):
+        if result.severity == "fail" and result.bad_rows:
+            fix = "nothing was published; see apportion check"
+            raise Refused(f"check {result.name} failed: {result.summary}", str(run.home.root), fix)
+    publish.marts(run)
+    return Outcome(True, publish.publish(run), run.refused)
 
 
 def _not_before_last(run: Run) -> None:

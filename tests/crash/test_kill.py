@@ -34,7 +34,7 @@ SERVER = r"""
 import os, signal, sys, threading, time
 from datetime import date
 from pathlib import Path
-from pipelines import definitions, jobs, landing, publish, reports, close, books, rate, warehouse
+from pipelines import jobs, landing, normalize, reconcile, allocate, checks, publish, reports, close, books, rate, warehouse
 from pipelines.home import Home
 
 def child(root, steps, seconds):

@@ -10,10 +10,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import duckdb
 import pytest
 
-from pipelines import jobs, sample
+from pipelines import definitions, jobs, sample
 from pipelines.home import Home
 from pipelines.sources import registry
 from tests.formats import Sample, samples
@@ -88,6 +89,9 @@ def test_a_planted_text_is_nowhere_after_the_night(tmp_path: Path, monkeypatch: 
     text = sources.read_text()
     assert text.count("\ngateways:\n") == 1
     sources.write_text(text.replace("\ngateways:\n", "\ngateways:\n" + "".join(f"  - {json.dumps(entry)}\n" for entry in entries)))
+    config = {"resources": {"run": {"config": {"home": str(home.root), "through": THROUGH.isoformat()}}}}
+    night = definitions.defs.resolve_job_def("nightly")
+    assert night.execute_in_process(run_config=config, instance=dg.DagsterInstance.get()).success
     outcome = jobs.nightly(home, THROUGH, said.append)
     assert sum("cut-" in str(line) for line in outcome.refused) == len(entries)
     assert not any(sample.CANARY in str(line) for line in (*outcome.refused, *said))
