@@ -55,7 +55,7 @@ def gateway_files(landing: Path) -> list[Path]:
     return sorted(path for path in (landing / "gateway" / "litellm-prod").rglob("*.gz"))
 
 
-@settings(max_examples=4, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=2, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck), derandomize=True)
 @given(seed=st.integers(0, 2**32))
 def test_any_rearrangement_gives_the_same_money(
     undisturbed: tuple[Path, Money], tmp_path_factory: pytest.TempPathFactory, seed: int
@@ -106,7 +106,7 @@ def test_night_after_night_gives_what_one_night_gives(undisturbed: tuple[Path, M
     """Files that arrive over many nights, against all of them in one."""
     _, wanted = undisturbed
     sample.install(tmp_path)
-    for through in (date(2026, 9, 10), date(2026, 9, 20), date(2026, 9, 30), date(2026, 10, 2)):
+    for through in (date(2026, 9, 20), date(2026, 10, 2)):
         sample.write(tmp_path, through, TRUTH)
         jobs.nightly(Home(tmp_path), through, quiet)
     sample.write(tmp_path, THROUGH, TRUTH)

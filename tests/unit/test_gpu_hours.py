@@ -39,7 +39,7 @@ def worked(
         con.execute(f"insert into policy_gpu_capacity values (?, ?, ?, ?, ?, ?, 'dc', 'LE', {ALWAYS})", [n, cluster, model, kind, gpus, "1" if rates else None])
         if rates:
             con.executemany("insert into policy_gpu_rates values (?, ?, ?)", [(n, hour, rate) for hour, rate in enumerate(rates[n])])
-    con.execute("create table event_losers(source varchar, delivery_id varchar, source_row bigint)")
+    con.execute("create table event_losers(source varchar, event_id varchar, delivery_id varchar, source_file varchar, source_row bigint)")
     shape = {**GPU_USAGE, "source": "VARCHAR", "delivery_id": "VARCHAR", "source_file": "VARCHAR", "source_row": "BIGINT"}
     con.execute(f"create table landed_gpu({', '.join(f'{name} {kind}' for name, kind in shape.items())})")
     for row, holder in enumerate(holders):

@@ -65,7 +65,7 @@ def payer(con: duckdb.DuckDBPyConnection, day: date, **said: object) -> tuple[st
     }  # fmt: skip
     more = {"source": "varchar", "usage_date": "date", "delivery_id": "varchar", "source_file": "varchar", "source_row": "bigint"}
     shaped(con, "landed_events", EVENT | more, [event])
-    con.execute("create or replace table event_losers(delivery_id varchar, source_row bigint, event_id varchar)")
+    con.execute("create or replace table event_losers(delivery_id varchar, source_file varchar, source_row bigint, event_id varchar)")
     names = ("usage_period", "provider", "model_as_logged", "model", "price_provider", "price_model")
     shaped(con, "model_names", dict.fromkeys(names, "varchar"), [])
     models.make(con, model("rate", "events"), PARAMS)
@@ -119,7 +119,7 @@ def test_writes_weigh_their_units_and_requests_only_where_an_index_counts_no_uni
 
 COLUMNS = {
     "charge_id": "varchar", "portion": "varchar", "usage_date": "date", "charge_category": "varchar", "activity": "varchar",
-    "vector_index_id": "varchar", "serving_pool": "varchar", "cluster": "varchar", "owner": "varchar", "provider": "varchar",
+    "vector_index_id": "varchar", "serving_pool": "varchar", "contract_id": "varchar", "cluster": "varchar", "owner": "varchar", "provider": "varchar",
     "model": "varchar", "effective_cost": "decimal(38, 12)",
 }  # fmt: skip
 DRIVER = {"usage_date": "date", "target": "varchar", "weight": "decimal(38, 12)", "vector_index_id": "varchar"}

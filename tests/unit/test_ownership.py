@@ -38,7 +38,7 @@ def owners(loaded: policy.Policy, *calls: dict[str, Any]) -> list[tuple[str, str
         for n, call in enumerate(calls):
             row = {"event_id": f"{n:03d}", "source": "litellm-prod", "delivery_id": "d", "source_row": n, "usage_date": date(2026, 10, 2)} | call
             con.execute(f"insert into landed_events({', '.join(row)}) values ({', '.join('?' * len(row))})", list(row.values()))
-        con.execute("create temp table event_losers(delivery_id varchar, source_row bigint, event_id varchar)")
+        con.execute("create temp table event_losers(delivery_id varchar, source_file varchar, source_row bigint, event_id varchar)")
         con.execute(
             "create temp table model_names(usage_period varchar, provider varchar, model_as_logged varchar, model varchar,"
             " price_provider varchar, price_model varchar)"
