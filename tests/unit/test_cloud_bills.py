@@ -683,6 +683,7 @@ def cur_row(line: BillLine) -> Row:
         "bill_billing_period_end_date": f"{line.start.replace(day=28) + timedelta(days=5):%Y-%m}-01T00:00:00.000Z",
         "line_item_usage_account_id": line.sub_account_id,
         "line_item_line_item_type": AWS_TYPES[line.category],
+        "line_item_line_item_description": line.description,
         "line_item_usage_start_date": f"{line.start:%Y-%m-%dT%H:%M:%S}.000Z",
         "line_item_usage_end_date": f"{line.end:%Y-%m-%dT%H:%M:%S}.000Z",
         "line_item_product_code": "AmazonBedrock" if tokens else line.service,
