@@ -24,14 +24,14 @@ RECIPROCAL = "reciprocal"  # stands for a driver where teams that serve each oth
 COLUMNS = {
     "charge_id": "bill line", "vector_index_id": "vector index", "serving_pool": "model server of our own", "cluster": "GPU cluster",
     "provider": "vendor", "billing_account_id": "vendor account", "sub_account_id": "vendor project", "owner": "owner of the vendor project or key",
-    "charge_category": "kind of charge", "charge_class": "class of the charge", "sku_meter": "meter", "portion": "part of the charge",
+    "charge_category": "kind of charge", "charge_class": "class of the charge", "sku_meter": "meter", "portion": "part of the charge", "gpu_use": "use of the GPUs",
     "usage_date": "day", "target": "team", "billing_currency": "currency", "consumed_unit": "unit",
 }  # fmt: skip
 VALUES = {
     ("charge_category", "Tax"): "tax", ("charge_category", "Credit"): "credits",
     ("portion", "metered"): "usage that the gateways saw", ("portion", "excess"): "usage that was billed and no gateway saw",
-    ("portion", "idle_reserved"): "GPUs that somebody held and left idle", ("portion", "idle_stranded"): "what is left of a GPU of which others hold slices",
-    ("portion", "unattributed"): "tokens that our model server counted and no gateway saw",
+    ("gpu_use", "idle_reserved"): "GPUs that somebody held and left idle", ("gpu_use", "idle_stranded"): "what is left of a GPU of which others hold slices",
+    ("gpu_use", "unattributed"): "tokens that our model server counted and no gateway saw",
     ("activity", "gpu_idle"): "GPUs that stood idle", ("activity", "query"): "searches of vector indexes",
     ("activity", "embedding"): "embeddings", ("activity", "index_maintenance"): "upkeep of vector indexes",
     ("activity", "platform"): "support plans, plan minimums and other platform cost",

@@ -3,9 +3,9 @@
 --   use: used, unattributed (a model server worked, and no gateway logged it), idle_reserved, idle_stranded, idle_unallocated
 --   gpu_hours: whole-card hours; NULL for unattributed, whose hours are in used
 with cost as (
-    select usage_period as period, cluster, split_part(portion, ' by ', 1) as use, sum(effective_cost)::decimal(38, 12) as effective_cost
+    select usage_period as period, cluster, gpu_use as use, sum(effective_cost)::decimal(38, 12) as effective_cost
     from charge_portions
-    where cluster is not null
+    where gpu_use is not null
     group by all
 ),
 hours as (

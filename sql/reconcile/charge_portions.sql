@@ -3,6 +3,8 @@
 -- own model servers. unattributed: what a model server did and no gateway logged. idle_reserved: GPUs held that did not work.
 -- idle_stranded: the rest of cards of which slices were held. idle_unallocated: GPUs that nobody held. whole: everything else.
 -- grain: charge_id, portion
+--   portion: its name; where several model servers share a charge, the name and the server
+--   gpu_use: of a cluster's charge, the portion's name alone, so that a rule finds the portions of every server
 --   allocated_ratio: the portion's part of its charge, one over all portions
 with compared as (
     select
@@ -112,6 +114,7 @@ select
     coalesce(p.activity, c.activity) as activity,
     c.vector_index_id,
     coalesce(p.serving_pool, c.serving_pool) as serving_pool,
+    case when c.cluster is not null then p.portion end as gpu_use,
     c.cluster, c.contract_id, c.owner, c.origin, c.consumed_unit, c.billing_currency, c.estimate_status,
     money(cut(pico(c.effective_cost), p.low, p.high, p.total)) as effective_cost,
     money(cut(pico(c.list_cost), p.low, p.high, p.total)) as list_cost,

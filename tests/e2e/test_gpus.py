@@ -88,6 +88,17 @@ def test_a_model_server_and_jobs_on_one_cluster_share_it_by_what_they_hold(tmp_p
     assert pool == (24, 0)
 
 
+def test_idle_that_a_job_and_a_model_server_held_on_one_charge_is_paid_by_each(tmp_path: Path) -> None:
+    """Both cards are held all day and work a quarter of it: the job's idle is its team's, the server's its callers'."""
+    rows = [line for hour in range(24) for line in (row("g1", "nb-search", hour, busy="900"), row("g2", "llama", hour, busy="900"))]
+    calls = "id,at,team,input,output\na,2026-09-01T10:00:00Z,team-docs,4000,1000\nb,2026-09-01T11:00:00Z,team-risk,0,1000\n"
+    declared = 'gpu_capacity:\n  - {cluster: mixed, gpu_model: A30, gpus: 2, rate: "1", provider: dc, legal_entity: LKF-US}\n'
+    home = home_of(tmp_path, rows, declared, GATEWAY + CARDS, {"gateway/proxy/calls.csv": calls})
+    idle = "select team_id, cost_pool, sum(effective_cost) from ledger where activity = 'gpu_idle' group by all having sum(effective_cost) <> 0 order by all"
+    assert ledger(home, idle) == [("docs", "gpu_server_idle", 12), ("risk", "gpu_server_idle", 6), ("search", "gpu_reserved_idle", 18)]
+    assert ledger(home, "select use, effective_cost from gpu_costs order by all") == [("idle_reserved", 36), ("used", 12)]
+
+
 @pytest.mark.parametrize("covered", [True, False])
 def test_the_rate_card_covers_the_servers_part_of_a_cluster_and_no_more(tmp_path: Path, covered: bool) -> None:
     rows = [line for hour in range(24) for line in (row("g1", "nb-search", hour), row("g2", "llama", hour))]
