@@ -16,8 +16,15 @@ import duckdb
 
 from pipelines.errors import Refused
 from pipelines.sources import Delivery, Format
-from pipelines.sources.billing import bedrock, manifests
-from pipelines.sources.billing.tables import cover_periods, load_tables, refuse_first_row
+from pipelines.sources.billing import bedrock, manifests, meanings
+from pipelines.sources.billing.tables import (
+    are_empty,
+    are_no_numbers,
+    are_no_times,
+    cover_periods,
+    load_tables,
+    refuse_first_row,
+)
 from pipelines.sources.reading import create_parsed, known_currencies, macros, read_text, where
 
 REQUIRED = (
@@ -98,16 +105,9 @@ def _promised(delivery: Delivery) -> list[str]:
 
 def _problems(found: set[str]) -> str:
     """SQL for the first bad record."""
-    tests = [f"""when "{name}" is null then '{name} is empty'""" for name in REQUIRED if name not in ("line_item_usage_type", "line_item_usage_amount", "line_item_usage_account_id", "line_item_product_code")]  # fmt: skip
-    tests += [
-        f"""when "{name}" is not null and (not is_number("{name}") or rounded("{name}") is null)
-            then '{name} is not a number: ' || left("{name}", 30)"""
-        for name in AMOUNTS
-    ]
-    tests += [
-        f"""when moment("{name}") is null or written_day("{name}") is null then '{name} is not a time: ' || left("{name}", 30)"""
-        for name in ("bill_billing_period_start_date", "bill_billing_period_end_date", "line_item_usage_start_date", "line_item_usage_end_date")
-    ]  # fmt: skip
+    unnamed = ("line_item_usage_type", "line_item_usage_amount", "line_item_usage_account_id", "line_item_product_code")
+    times = ("bill_billing_period_start_date", "bill_billing_period_end_date", "line_item_usage_start_date", "line_item_usage_end_date")
+    tests = [*are_empty([name for name in REQUIRED if name not in unnamed]), *are_no_numbers(AMOUNTS), *are_no_times(times)]
     tests += [
         "when moment(line_item_usage_end_date) < moment(line_item_usage_start_date) then 'the usage ends before it starts'",
         "when moment(bill_billing_period_end_date) <= moment(bill_billing_period_start_date) then 'the billing period ends before it starts'",
@@ -140,7 +140,7 @@ def _one_payer_and_period(con: duckdb.DuckDBPyConnection, delivery: Delivery) ->
 
 
 def _meanings(con: duckdb.DuckDBPyConnection) -> None:
-    """Temp table `meanings(usage_type, product_name, model, meter, tier)` of what Bedrock sells."""
+    """`cur_named`, the lines with the name of their product, and `meanings` of what Bedrock sells."""
     con.execute(
         """
         create or replace temp table cur_named as
@@ -159,31 +159,21 @@ def _meanings(con: duckdb.DuckDBPyConnection) -> None:
         where line_item_product_code like 'AmazonBedrock%' or product_name like '%(Amazon Bedrock Edition)'
         """
     ).fetchall()
-    told = [(usage, product, bedrock.meaning(usage or "", product)) for usage, product in pairs]
-    con.execute(
-        "create or replace temp table meanings as select unnest($usage)::varchar as usage_type, unnest($product)::varchar as product,"
-        " unnest($model)::varchar as model, unnest($meter)::varchar as meter, unnest($tier)::varchar as tier",
-        {
-            "usage": [usage for usage, _, _ in told],
-            "product": [product for _, product, _ in told],
-            "model": [meaning.model for _, _, meaning in told],
-            "meter": [meaning.meter for _, _, meaning in told],
-            "tier": [meaning.tier for _, _, meaning in told],
-        },
-    )
+    told = {(usage, product): bedrock.meaning(usage or "", product) for usage, product in pairs}
+    meanings.register(con, ["usage_type", "product"], told)
 
 
 SELECT = """
 with typed as (
     select
         c.*,
-        m.model,
-        m.tier,
+        m.told_model as model,
+        m.told_tier as tier,
         -- Marketplace counts millions of tokens and calls them Units; a meter counts only where the unit is known
-        case when m.meter = 'images' then 0
-            when m.meter is not null then coalesce(token_power(pricing_unit),
+        case when m.told_meter = 'images' then 0
+            when m.told_meter is not null then coalesce(token_power(pricing_unit),
                 case when bill_billing_entity = 'AWS Marketplace' and pricing_unit = 'Units' then $million end) end as power,
-        m.meter,
+        m.told_meter as meter,
         map($types::varchar[], $categories::varchar[])[line_item_line_item_type] as category,
         map($types::varchar[], $frequencies::varchar[])[line_item_line_item_type] as frequency,
         line_item_line_item_type in ('Usage', 'DiscountedUsage', 'SavingsPlanCoveredUsage', 'FlatRateSubscription') as is_use,

@@ -17,7 +17,7 @@ import duckdb
 
 from pipelines.errors import Refused
 from pipelines.sources import Delivery, Format
-from pipelines.sources.billing import foundry, manifests
+from pipelines.sources.billing import foundry, manifests, meanings
 from pipelines.sources.billing.tables import cover_periods, load_tables, refuse_first_row
 from pipelines.sources.reading import create_parsed, known_currencies, macros, where
 
@@ -155,19 +155,9 @@ def _same_periods(con: duckdb.DuckDBPyConnection, delivery: Delivery) -> None:
 
 
 def _meanings(con: duckdb.DuckDBPyConnection) -> None:
-    """Temp table `meanings(name, model, meter, tier)` of the token meters."""
-    names = [row[0] for row in con.execute("select distinct meter from azure_lines where meter is not null order by 1").fetchall()]
-    told = [(name, found) for name in names if (found := foundry.meaning(name))]
-    con.execute(
-        "create or replace temp table meanings as select unnest($names)::varchar as name, unnest($models)::varchar as model,"
-        " unnest($meters)::varchar as our_meter, unnest($tiers)::varchar as tier",
-        {
-            "names": [name for name, _ in told],
-            "models": [found.model for _, found in told],
-            "meters": [found.meter for _, found in told],
-            "tiers": [found.tier for _, found in told],
-        },
-    )
+    """`meanings` of the token meters."""
+    names = con.execute("select distinct meter from azure_lines where meter is not null order by 1").fetchall()
+    meanings.register(con, ["name"], {(name,): foundry.meaning(name) for (name,) in names})
 
 
 SELECT = """
@@ -193,10 +183,10 @@ select
     map($frequencies::varchar[], $words::varchar[])[lower(frequency)] as charge_frequency,
     category as service,
     meter_id as sku_id,
-    if(power is null, meter, our_meter) as sku_meter,
-    model as model_as_logged,
+    if(power is null, meter, told_meter) as sku_meter,
+    told_model as model_as_logged,
     region,
-    tier as service_tier,
+    told_tier as service_tier,
     resource_id,
     us_day(date) as usage_date,
     us_day(date)::timestamp as charge_period_start,

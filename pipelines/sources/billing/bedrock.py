@@ -8,7 +8,8 @@ ordered table of patterns; what none of them knows keeps the bill's own words an
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from pipelines.sources.billing.meanings import Meaning
 
 MILLION = 6  # the power of ten of what Marketplace calls a unit of tokens
 EDITION = re.compile(r"^(?P<model>.+?) \(Amazon Bedrock Edition\)$")
@@ -62,15 +63,6 @@ MODELS = tuple(
     )
 )
 OLD_CLAUDE = re.compile(r"anthropic\.claude-(haiku|sonnet|opus)-(3)(-\d)?$")  # until version 3 the family came last
-
-
-@dataclass(frozen=True)
-class Meaning:
-    """`model` and `meter` are None where the bill does not tell; `tier` is batch, flex, priority ... or None."""
-
-    model: str | None
-    meter: str | None
-    tier: str | None
 
 
 def meaning(usage_type: str, product: str | None) -> Meaning:

@@ -14,8 +14,15 @@ import duckdb
 
 from pipelines.errors import Refused
 from pipelines.sources import Delivery, Format
-from pipelines.sources.billing import bedrock, foundry, manifests
-from pipelines.sources.billing.tables import cover_periods, load_tables, refuse_first_row
+from pipelines.sources.billing import bedrock, foundry, manifests, meanings
+from pipelines.sources.billing.tables import (
+    are_empty,
+    are_no_numbers,
+    are_no_times,
+    cover_periods,
+    load_tables,
+    refuse_first_row,
+)
 from pipelines.sources.reading import create_parsed, known_currencies, macros, where
 
 REQUIRED = (
@@ -94,17 +101,14 @@ def _meanings(con: duckdb.DuckDBPyConnection) -> None:
     pairs = con.execute(
         'select distinct vendor, words, case vendor when \'bedrock\' then "ServiceName" end from focus_told where words is not null'
     ).fetchall()
-    told = [
-        (vendor, words, service, bedrock.meaning(words, service) if vendor == "bedrock" else foundry.meaning(words))
+    told = {
+        (vendor, words, service): bedrock.meaning(words, service) if vendor == "bedrock" else foundry.meaning(words)
         for vendor, words, service in pairs
-    ]
+    }
+    meanings.register(con, ["vendor", "words", "service"], told)
     con.execute(
         """
         create or replace temp table focus_named as
-        with meanings as (
-            select unnest($vendors)::varchar as vendor, unnest($words)::varchar as words, unnest($services)::varchar as service,
-                unnest($models)::varchar as told_model, unnest($meters)::varchar as told_meter, unnest($tiers)::varchar as told_tier
-        )
         select
             t.*,
             m.told_model,
@@ -116,30 +120,14 @@ def _meanings(con: duckdb.DuckDBPyConnection) -> None:
         left join meanings m on m.vendor = t.vendor and m.words = t.words
             and (m.service is null or m.service = t."ServiceName")
         """,
-        {
-            "million": bedrock.MILLION,
-            "vendors": [vendor for vendor, _, _, _ in told],
-            "words": [words for _, words, _, _ in told],
-            "services": [service for _, _, service, _ in told],
-            "models": [found and found.model for _, _, _, found in told],
-            "meters": [found and found.meter for _, _, _, found in told],
-            "tiers": [found and found.tier for _, _, _, found in told],
-        },
+        {"million": bedrock.MILLION},
     )
 
 
 def _check(con: duckdb.DuckDBPyConnection, delivery: Delivery, account: str | None) -> None:
     """Refuses the file for its first bad record."""
-    tests = [f"""when "{name}" is null then '{name} is empty'""" for name in REQUIRED]
-    tests += [
-        f"""when "{name}" is not null and (not is_number("{name}") or rounded("{name}") is null)
-            then '{name} is not a number: ' || left("{name}", 30)"""
-        for name in NUMBERS
-    ]
-    tests += [
-        f"""when moment("{name}") is null or written_day("{name}") is null then '{name} is not a time: ' || left("{name}", 30)"""
-        for name in ("BillingPeriodStart", "BillingPeriodEnd", "ChargePeriodStart", "ChargePeriodEnd")
-    ]
+    times = ("BillingPeriodStart", "BillingPeriodEnd", "ChargePeriodStart", "ChargePeriodEnd")
+    tests = [*are_empty(REQUIRED), *are_no_numbers(NUMBERS), *are_no_times(times)]
     tests += [
         'when moment("ChargePeriodEnd") < moment("ChargePeriodStart") then \'ChargePeriodEnd is before ChargePeriodStart\'',
         'when moment("BillingPeriodEnd") <= moment("BillingPeriodStart") then \'BillingPeriodEnd is not after BillingPeriodStart\'',

@@ -7,7 +7,8 @@ words, and a word that nobody knows stays in the model's name.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+
+from pipelines.sources.billing.meanings import Meaning
 
 # Words of meter names. What is in none of these sets belongs to the model's name.
 CACHED, WRITTEN = {"cached", "cache", "cchd", "cd"}, {"wr", "write", "writes"}
@@ -26,14 +27,6 @@ SNAPSHOTS = {  # meters name the month and day of a snapshot
     "gpt-4o-1120": "gpt-4o-2024-11-20",
     "gpt-4o-mini-0718": "gpt-4o-mini-2024-07-18",
 }
-
-
-class Meaning(NamedTuple):
-    """What a token meter's name says."""
-
-    model: str
-    meter: str
-    tier: str | None
 
 
 def meaning(name: str) -> Meaning | None:

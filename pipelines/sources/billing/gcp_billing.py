@@ -16,14 +16,16 @@ import json
 import re
 from collections.abc import Iterator
 from decimal import Context, Decimal
-from typing import Any, NamedTuple
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 
 from pipelines.errors import Refused
 from pipelines.sources import Delivery, Format
-from pipelines.sources.billing.tables import cover_periods, refuse_first_row
+from pipelines.sources.billing import meanings
+from pipelines.sources.billing.meanings import Meaning
+from pipelines.sources.billing.tables import are_empty, are_no_numbers, cover_periods, refuse_first_row
 from pipelines.sources.reading import create_parsed, known_currencies, macros, read_text, where
 
 REQUIRED = (
@@ -56,14 +58,6 @@ CLASSES = (  # what is left of a SKU's text without its model, tier and context;
     (re.compile(r"Audio Output( - Predictions)?"), "audio_output"),
 )
 TIER = re.compile(r"\b(Batch|Flex|Priority)\b", re.IGNORECASE)
-
-
-class Meaning(NamedTuple):
-    """What a SKU's text says."""
-
-    model: str
-    meter: str | None
-    tier: str | None
 
 
 def meaning(sku: str) -> Meaning | None:
@@ -249,12 +243,7 @@ def _load(con: duckdb.DuckDBPyConnection) -> None:
 def _problems() -> str:
     """SQL for the first bad row."""
     filled = ("billing_account_id", "invoice.month", "cost", "currency", "usage_start_time", "usage_end_time", "cost_type")
-    tests = [f"""when "{name}" is null then '{name} is empty'""" for name in filled]
-    tests += [
-        f"""when "{name}" is not null and (not is_number("{name}") or rounded("{name}") is null)
-            then '{name} is not a number: ' || left("{name}", 30)"""
-        for name in NUMBERS
-    ]
+    tests = [*are_empty(filled), *are_no_numbers(NUMBERS)]
     tests += [
         "when started is null then 'usage_start_time is not a time: ' || left(usage_start_time, 30)",
         "when ended is null then 'usage_end_time is not a time: ' || left(usage_end_time, 30)",
@@ -273,28 +262,18 @@ def _problems() -> str:
 
 
 def _meanings(con: duckdb.DuckDBPyConnection) -> None:
-    """Temp table `meanings(sku, model, meter, tier)` of the SKUs that name a model."""
-    skus = [row[0] for row in con.execute('select distinct "sku.description" from gcp_lines order by 1').fetchall()]
-    told = [(sku, found) for sku in skus if sku and (found := meaning(sku))]
-    con.execute(
-        "create or replace temp table meanings as select unnest($skus)::varchar as sku, unnest($models)::varchar as model,"
-        " unnest($meters)::varchar as meter, unnest($tiers)::varchar as tier",
-        {
-            "skus": [sku for sku, _ in told],
-            "models": [found.model for _, found in told],
-            "meters": [found.meter for _, found in told],
-            "tiers": [found.tier for _, found in told],
-        },
-    )
+    """`meanings` of the SKUs that name a model."""
+    skus = con.execute('select distinct "sku.description" from gcp_lines order by 1').fetchall()
+    meanings.register(con, ["sku"], {(sku,): meaning(sku) for (sku,) in skus if sku})
 
 
 SELECT = """
 with typed as (
     select
         t.*,
-        m.model,
-        m.tier,
-        case when lower("usage.unit") in ('count', 'counts', 'token', 'tokens') then m.meter end as token_meter,
+        m.told_model as model,
+        m.told_tier as tier,
+        case when lower("usage.unit") in ('count', 'counts', 'token', 'tokens') then m.told_meter end as token_meter,
         map($types::varchar[], $categories::varchar[])[cost_type] as category
     from gcp_lines t
     left join meanings m on m.sku = t."sku.description"

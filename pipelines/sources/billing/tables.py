@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import glob
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import duckdb
@@ -54,6 +54,28 @@ def refuse_first_row(
     if bad:
         file, line, problem = bad[0]
         raise Refused(problem, where(delivery, delivery.paths[file], line), "nothing of this bill was read; deliver it again")
+
+
+def are_empty(columns: Iterable[str]) -> list[str]:
+    """Tests of a bill's rows, as WHEN with the problem in words: a column that must say something says nothing."""
+    return [f"""when "{name}" is null then '{name} is empty'""" for name in columns]
+
+
+def are_no_numbers(columns: Iterable[str]) -> list[str]:
+    """Tests as of `are_empty`: a text that is no number, or is too large for money."""
+    return [
+        f"""when "{name}" is not null and (not is_number("{name}") or rounded("{name}") is null)
+            then '{name} is not a number: ' || left("{name}", 30)"""
+        for name in columns
+    ]
+
+
+def are_no_times(columns: Iterable[str]) -> list[str]:
+    """Tests as of `are_empty`: a text that is no moment."""
+    return [
+        f"""when moment("{name}") is null or written_day("{name}") is null then '{name} is not a time: ' || left("{name}", 30)"""
+        for name in columns
+    ]
 
 
 def cover_periods(con: duckdb.DuckDBPyConnection) -> None:
