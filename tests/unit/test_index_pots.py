@@ -119,7 +119,7 @@ def test_writes_weigh_their_units_and_requests_only_where_an_index_counts_no_uni
 
 COLUMNS = {
     "charge_id": "varchar", "portion": "varchar", "usage_date": "date", "charge_category": "varchar", "activity": "varchar",
-    "vector_index_id": "varchar", "serving_pool": "varchar", "contract_id": "varchar", "cluster": "varchar", "owner": "varchar", "provider": "varchar",
+    "vector_index_id": "varchar", "serving_pool": "varchar", "gpu_use": "varchar", "contract_id": "varchar", "cluster": "varchar", "owner": "varchar", "provider": "varchar",
     "model": "varchar", "effective_cost": "decimal(38, 12)",
 }  # fmt: skip
 DRIVER = {"usage_date": "date", "target": "varchar", "weight": "decimal(38, 12)", "vector_index_id": "varchar"}
