@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from pipelines import allocate, checks, close, jobs, models, normalize, publish, rate, reconcile
+from pipelines import allocate, checks, close, insight, jobs, models, normalize, publish, rate, reconcile
 from pipelines.home import Home
 from pipelines.run import Run, open_run
 
@@ -128,6 +128,7 @@ def close_stage(run: dg.ResourceParam[Run]) -> Iterator[dg.MaterializeResult | d
     name="publish_stage",
     specs=[
         *_specs("marts"),
+        *_specs("insight"),
         dg.AssetSpec(
             "current",
             deps=[m.name for m in models.stage("close")],
@@ -140,7 +141,8 @@ def close_stage(run: dg.ResourceParam[Run]) -> Iterator[dg.MaterializeResult | d
 def publish_stage(run: dg.ResourceParam[Run]) -> Iterator[dg.MaterializeResult]:
     """Tables for analysts, workbooks for finance, one pointer."""
     publish.marts(run)
-    yield from _materialized(run, [model.name for model in models.stage("marts")])
+    insight.insight(run)
+    yield from _materialized(run, [model.name for stage in ("marts", "insight") for model in models.stage(stage)])
     version = publish.publish(run)
     links = {"path": str(version)}
     base = os.environ.get("REPORTS_URL")

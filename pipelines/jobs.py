@@ -65,7 +65,7 @@ def land(run: Run) -> None:
 
 def _compute(run: Run) -> Outcome:
     """The stages over what changed, as Dagster's job runs them; nothing at all when nothing did."""
-    from pipelines import allocate, checks, close, normalize, publish, rate, reconcile
+    from pipelines import allocate, checks, close, insight, normalize, publish, rate, reconcile
 
     if publish.is_current(run):
         return Outcome(False, run.home.current.resolve(), run.refused)
@@ -77,6 +77,7 @@ def _compute(run: Run) -> Outcome:
             fix = "nothing was published; see apportion check"
             raise Refused(f"check {result.name} failed: {result.summary}", str(run.home.root), fix)
     publish.marts(run)
+    insight.insight(run)
     return Outcome(True, publish.publish(run), run.refused)
 
 

@@ -30,7 +30,7 @@ import duckdb
 
 from pipelines.home import asset
 
-STAGES = ("normalize", "rate", "reconcile", "allocate", "close", "marts")
+STAGES = ("normalize", "rate", "reconcile", "allocate", "close", "marts", "insight")
 
 
 @dataclass(frozen=True)

@@ -32,3 +32,7 @@ create or replace temp macro within(difference, side, percent, amount) as
 -- Whether one number is so many times the other, within one percent.
 create or replace temp macro is_scale(number, other, factor) as
     coalesce(other > 0 and abs(number - other * factor) * 100 <= other * factor, false);
+-- One amount in percent of another, to two decimals, half away from zero; NULL of nothing.
+create or replace temp macro percent_of(part, whole) as
+    (sign(pico(part)) * sign(pico(whole)) * ((abs(pico(part)) * 20000 // nullif(abs(pico(whole)), 0) + 1) // 2)::hugeint
+        * 0.01::decimal(3, 2))::decimal(38, 2);

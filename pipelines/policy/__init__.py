@@ -20,13 +20,25 @@ from pipelines.allocation import rules
 from pipelines.allocation.rules import AllocationPolicy
 from pipelines.errors import Refused
 from pipelines.policy.checks import Checker
-from pipelines.policy.files import FILES, OPTIONAL, Accounts, Close, Company, Contracts, RateCard, Sources, Teams
+from pipelines.policy.files import Accounts, Close, Company, Contracts, File, RateCard, Sources, Teams
+from pipelines.policy.insight import Budgets
 from pipelines.policy.tables import register
 from pipelines.yaml_file import PolicyRefused, read
 
 __all__ = ["Period", "Policy", "load", "register", "write_template"]
 
-LATER = ("budgets", "alerts")  # files of the policy that nothing reads yet
+FILES: dict[str, type[File]] = {
+    "company": Company,
+    "teams": Teams,
+    "sources": Sources,
+    "contracts": Contracts,
+    "rate_card": RateCard,
+    "accounts": Accounts,
+    "close": Close,
+    "budgets": Budgets,
+}
+OPTIONAL = frozenset({"contracts", "rate_card", "accounts", "close", "budgets"})  # a missing file is an empty one
+LATER = ("alerts",)  # files of the policy that nothing reads yet
 TEMPLATE = Path(__file__).parent / "template"
 
 
@@ -50,6 +62,7 @@ class Policy:
     rate_card: RateCard
     accounts: Accounts
     close: Close
+    budgets: Budgets
     allocation: AllocationPolicy
     digests: dict[str, str]  # file without .yaml -> SHA-256 of its bytes
 
@@ -126,7 +139,7 @@ def load(folder: Path) -> Policy:
     except PolicyRefused as refused:
         reasons += refused.reasons
     if files.keys() == FILES.keys():
-        reasons += Checker(trees, files).all()
+        reasons += Checker(trees, files, {pool.name for pool in allocation.pools} if allocation else None).all()
     if reasons or allocation is None:
         raise PolicyRefused(reasons)
     digests = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items()}

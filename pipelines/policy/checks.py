@@ -23,6 +23,7 @@ from pipelines.policy.files import (
     Sources,
     Teams,
 )
+from pipelines.policy.insight import Budgets
 from pipelines.sources import KINDS, Format, registry
 from pipelines.sources.billing.mapped_bill import map_problems as bill_problems
 from pipelines.sources.gpu.mapped_gpu import map_problems as gpu_problems
@@ -37,10 +38,11 @@ def span(dated: Dated) -> tuple[date, date]:
 
 
 class Checker:
-    """Collects every reason to refuse the files; `trees` know the lines."""
+    """Collects every reason to refuse the files; `trees` know the lines, `cost_pools` is None where the allocation cannot be read."""
 
-    def __init__(self, trees: dict[str, Any], files: dict[str, Any]) -> None:
+    def __init__(self, trees: dict[str, Any], files: dict[str, Any], cost_pools: set[str] | None) -> None:
         self.trees = trees
+        self.cost_pools = cost_pools
         self.reasons: list[Refused] = []
         self.company: Company = files["company"]
         self.teams: Teams = files["teams"]
@@ -48,6 +50,7 @@ class Checker:
         self.contracts: Contracts = files["contracts"]
         self.rate_card: RateCard = files["rate_card"]
         self.close: Close = files["close"]
+        self.budgets: Budgets = files["budgets"]
 
     def refuse(self, file: str, loc: Loc, what: str, fix: str) -> None:
         self.reasons.append(Refused(what, f"{file}.yaml:{line_of(self.trees.get(file), loc)}", fix))
@@ -58,6 +61,7 @@ class Checker:
         self.check_sources()
         self.check_prices()
         self.check_differences()
+        self.check_budgets()
         return self.reasons
 
     # names and dates -------------------------------------------------------------------------------------------------
@@ -327,6 +331,24 @@ class Checker:
             stated[difference.provider or "all vendors"].append((("differences", i), difference))
         for name, dated in stated.items():
             self.apart("close", dated, f"differences of {name}")
+
+    def check_budgets(self) -> None:
+        teams = {team.id for team in self.teams.teams} | {"unallocated"}
+        self.unique("budgets", "budgets", self.budgets.budgets, "budgets")
+        for i, budget in enumerate(self.budgets.budgets):
+            self.in_order("budgets", [(("budgets", i), budget)])
+            for field, value in budget.scope:
+                loc = ("budgets", i, field)
+                if field == "team":
+                    self.known("budgets", loc, value, teams, "team", "name a team of teams.yaml")
+                if field == "pool" and self.cost_pools is not None:
+                    self.known("budgets", loc, value, self.cost_pools, "pool", "name a pool of allocation.yaml")
+        grown: dict[str, list[tuple[Loc, Dated]]] = defaultdict(list)
+        for i, growth in enumerate(self.budgets.growth):
+            self.known("budgets", ("growth", i, "team"), growth.team, teams, "team", "name a team of teams.yaml")
+            grown[growth.team].append((("growth", i), growth))
+        for team, dated in grown.items():
+            self.apart("budgets", dated, f"growth of {team}")
 
 
 def _together(one: Dated, other: Dated) -> bool:

@@ -53,7 +53,8 @@ def _currency(code: str) -> str:
     return code
 
 
-def _many(value: Any) -> Any:
+def many(value: Any) -> Any:
+    """One value as a list of it."""
     return value if isinstance(value, list) else [value]
 
 
@@ -226,7 +227,7 @@ class ServingPool(Strict):
     name: Name | None = None
     models: list[Name] = []
     cluster: Id
-    token_weights: Annotated[list[TokenWeights], BeforeValidator(_many), Field(min_length=1)]
+    token_weights: Annotated[list[TokenWeights], BeforeValidator(many), Field(min_length=1)]
 
 
 class Teams(File):
@@ -311,7 +312,7 @@ class ActivityRule(LineTexts):
 class Scope(Strict):
     """Which lines of a shared bill are ours."""
 
-    sub_account_id: Annotated[list[Name], BeforeValidator(_many), Field(min_length=1)]
+    sub_account_id: Annotated[list[Name], BeforeValidator(many), Field(min_length=1)]
 
 
 class Billing(Source):
@@ -475,7 +476,7 @@ class ContractLines(LineTexts):
 class CoveredUse(Strict):
     """The metered use that counts against a contract: its models, with * and ? as in file names."""
 
-    models: Annotated[list[Name], BeforeValidator(_many), Field(min_length=1)] = ["*"]
+    models: Annotated[list[Name], BeforeValidator(many), Field(min_length=1)] = ["*"]
 
 
 class Contract(Dated):
@@ -763,15 +764,3 @@ class Close(File):
     true_up_bound: Annotated[Exact, Field(ge=1, le=100, max_digits=9, decimal_places=6)] = Decimal("1.10")
     tolerance: Tolerance = Tolerance()
     differences: list[Difference] = []
-
-
-FILES: dict[str, type[File]] = {
-    "company": Company,
-    "teams": Teams,
-    "sources": Sources,
-    "contracts": Contracts,
-    "rate_card": RateCard,
-    "accounts": Accounts,
-    "close": Close,
-}
-OPTIONAL = frozenset({"contracts", "rate_card", "accounts", "close"})  # a missing file is an empty one

@@ -72,6 +72,11 @@ COLUMNS = {
     "gl_accounts": "activity varchar, gl_account varchar",
     "tolerances": "ord integer, provider varchar, quantity_percent decimal(9, 6), quantity_tokens decimal(18, 6), cost_percent decimal(9, 6),"
     f" cost_amount decimal(18, 12), drift_points decimal(9, 6), invoice_amount decimal(18, 12), close_percent decimal(9, 6), {_DATES}",
+    "budgets": "budget_id varchar, name varchar, kind varchar, amount decimal(38, 12), unit varchar, rate decimal(18, 12), owner varchar,"
+    f" review_on date, {_DATES}",
+    "budget_scope": "budget_id varchar, field varchar, value varchar",
+    "budget_thresholds": "budget_id varchar, percent integer, action varchar",
+    "growth": f"team_id varchar, growth decimal(9, 6), {_DATES}",
     "close": "true_up_bound decimal(9, 6), unallocated_percent decimal(9, 6), unpriced_tokens_percent decimal(9, 6)",
 }
 
@@ -150,6 +155,13 @@ def _rows(policy: Policy) -> dict[str, list[tuple[Any, ...]]]:
         ],
         "gl_accounts": list(policy.accounts.expense.items()),
         "tolerances": list(_tolerances(policy.close.differences)),
+        "budgets": [
+            (b.id, b.name or b.id, b.kind, b.amount, *((b.usage.unit, b.usage.rate) if b.usage else (None, None)), b.owner, b.review_on, *span(b))
+            for b in policy.budgets.budgets
+        ],
+        "budget_scope": [(b.id, *scope) for b in policy.budgets.budgets for scope in b.scope],
+        "budget_thresholds": [(b.id, t.percent, t.action) for b in policy.budgets.budgets for t in b.thresholds or policy.budgets.thresholds],
+        "growth": [(g.team, g.factor, *span(g)) for g in policy.budgets.growth],
         "close": [(policy.close.true_up_bound, policy.close.tolerance.unallocated_percent, policy.close.tolerance.unpriced_tokens_percent)],
     }  # fmt: skip
 

@@ -11,8 +11,7 @@ import pytest
 
 from pipelines import policy, warehouse
 from pipelines.errors import Refused
-from pipelines.policy import Period, prose
-from pipelines.policy.files import FILES
+from pipelines.policy import FILES, Period, prose
 from pipelines.policy.tables import COLUMNS
 from pipelines.sample import policy_files
 from pipelines.yaml_file import PolicyRefused, read
@@ -71,6 +70,14 @@ REFUSED = [
     ("contracts", 'percent: "7.5"', 'percent: "107.5"', "percent"),
     ("contracts", "meter: output", "meter: outputs", "meter"),
     ("contracts", 'rate: "1.85", provider: larkfield-dc,', 'rate: "1.85",', "needs the provider"),
+    ("budgets", "team: search,", "team: serch,", "unknown team serch"),
+    ("budgets", "gpu_stranded, gpu_idle]", "gpu_stranded, gpu_idel]", "unknown pool gpu_idel"),
+    ("budgets", "id: assistant,", "id: search,", "two budgets are called search"),
+    ("budgets", "team: [risk, docs, data-science]", "team: risk", "needs two teams"),
+    ("budgets", 'usage: {unit: request, rate: "2.60"}', "owner: A", "belongs to the kind usage"),
+    ("budgets", "thresholds: [50, 80, 95, 100]", "thresholds: [50, 50]", "the same percent"),
+    ("budgets", 'amount: "6500"', 'amount: "-6500"', "amount"),
+    ("budgets", "{team: assistant, factor:", "{team: assistent, factor:", "unknown team assistent"),
     ("rate_card", "covers: {serving_pool: llama-pool}", "covers: {serving_pool: pool}", "unknown serving pool pool"),
     ("rate_card", "meter: cache_read", "meter: input_uncached", "rates for input_uncached of llama-pool overlap"),
     ("rate_card", "meter: cache_read", "meter: tokens", "rates for input_uncached and tokens of llama-pool overlap"),
@@ -306,7 +313,7 @@ def test_the_template_is_a_policy(tmp_path: Path) -> None:
         policy.write_template(tmp_path / "other", "2026-99")
 
 
-@pytest.mark.parametrize("name", ["teams", "sources", "contracts", "rate_card", "accounts"])
+@pytest.mark.parametrize("name", ["teams", "sources", "contracts", "rate_card", "accounts", "budgets"])
 def test_what_the_template_shows_in_comments_is_read(tmp_path: Path, name: str) -> None:
     """The examples, uncommented, are a valid file."""
     policy.write_template(tmp_path / "policy", "2026-11")

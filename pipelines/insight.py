@@ -1,0 +1,13 @@
+"""INSIGHT: what a cost means while it can still be changed: budgets, forecasts, and what is out of the ordinary."""
+
+from __future__ import annotations
+
+from pipelines import models, policy
+from pipelines.run import Run
+
+
+def insight(run: Run) -> None:
+    """Fills the tables of `sql/insight/`, from the published figures and today's policy."""
+    policy.register(run.con, run.policy)
+    for model in models.stage("insight"):
+        models.replace_all(run.con, model, {"through": run.through})
