@@ -73,7 +73,7 @@ REFUSED = [
     ("budgets", "team: search,", "team: serch,", "unknown team serch"),
     ("budgets", "gpu_stranded, gpu_idle]", "gpu_stranded, gpu_idel]", "unknown pool gpu_idel"),
     ("budgets", "id: assistant,", "id: search,", "two budgets are called search"),
-    ("budgets", "  - id: idle-gpus                   # first come, first served\n    kind: pooled\n    team: [risk, docs, data-science]", "  - {id: idle-gpus, kind: pooled, team: risk, amount: 1}\n  - id: x\n    team: risk", "needs two teams"),
+    ("budgets", "  - id: idle-gpus                     # first come, first served\n    kind: pooled\n    team: [risk, docs, data-science]", "  - {id: idle-gpus, kind: pooled, team: risk, amount: 1}\n  - id: x\n    team: risk", "needs two teams"),
     ("budgets", "- {id: search, team: search,", "- {id: search, kind: usage, team: search,", "belongs to the kind usage"),
     ("budgets", "thresholds: [50, 80, 95, 100]", "thresholds: [50, 50]", "the same percent"),
     ("budgets", 'amount: "6500"', 'amount: "-6500"', "amount"),
