@@ -1,4 +1,4 @@
-"""One valid file of a format (every gateway, GPU and driver format, most bills), as the sample writers and the tests of the readers write them."""
+"""One valid file of every format, as the sample writers and the tests of the readers write them."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from tests.unit import test_cloud_bills as clouds
 from tests.unit import test_declared_gateways as declared
 from tests.unit import test_gpu_sources as gpus
 from tests.unit import test_trace_readers as traces
+from tests.unit import test_usage_reports as reports
+from tests.unit import test_vendor_bills as vendors
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Sample:
 @cache
 def samples() -> dict[str, Sample]:
     """By format; where the sample company has one, its first file of at most some dozens of lines."""
-    found = {made.format: made for made in (*_company(), *_gateways(), *_bills(), *_gpus())}
+    found = {made.format: made for made in (*_company(), *_gateways(), *_bills(), *_vendors(), *_reports(), *_gpus())}
     rates = b"period,currency,rate,rate_source\n2026-09,EUR,1.1734,ECB\n2026-10,EUR,1.2,ECB\n"
     return found | {"fx_csv": Sample("fx_csv", "fx", "rates.csv", rates)}
 
@@ -99,6 +101,31 @@ def _bills() -> list[Sample]:
             Sample("azure_cost", "billing", "cost.csv", clouds.azure(folder, "cost.csv", {}, {}, {}).read_bytes(), said),
             Sample("gcp_billing", "billing", "rows.jsonl", clouds.gcp(folder, {}, {}, {}).read_bytes(), said),
         ]
+
+
+SAID = {"provider": "vendor", "billing_account_id": "acct"}
+
+
+def _vendors() -> list[Sample]:
+    found = []
+    for format_, name, text, more in vendors.FILES.values():
+        columns = {ours: said if isinstance(said, str) else said.model_dump(exclude_unset=True) for ours, said in more.get("fields", {}).items()}
+        entry = {**SAID, "legal_entity": "E"} | ({"fields": columns, "billing_account_id": None} if columns else {})
+        found.append(Sample(format_, "billing", name, text.encode(), entry, name.endswith(".jsonl")))
+    return found
+
+
+def _reports() -> list[Sample]:
+    usage = vendors.lines(vendors.TRIPLE).encode()
+    files = {
+        "openai_usage": ("page.json", json.dumps(reports.page(reports.bucket(1, reports.completions()), reports.bucket(2))).encode()),
+        "anthropic_usage": ("page.json", json.dumps(reports.messages(reports.MESSAGE, reports.MESSAGE)).encode()),
+        "anthropic_tokens": ("tokens.csv", reports.TOKENS.encode()),
+        "deepseek_amounts": ("amount.csv", reports.AMOUNTS.encode()),
+        "fireworks": ("metrics.csv", reports.METRICS.encode()),
+        "databricks_usage": ("usage.jsonl", usage),
+    }
+    return [Sample(name, "usage", file, data, SAID, file.endswith(".jsonl")) for name, (file, data) in files.items()]
 
 
 def _gpus() -> list[Sample]:
