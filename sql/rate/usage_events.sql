@@ -49,6 +49,8 @@ metered as (
         coalesce(e.price_model, e.model) as price_model,
         e.input_uncached_tokens + e.cache_read_tokens + e.cache_write_5m_tokens + e.cache_write_1h_tokens
             + e.audio_input_tokens as input_total,
+        -- What decides the context step: a row that sums up many requests is taken as so many of the same size.
+        case when e.requests > 1 then (input_total + e.requests - 1) // e.requests else input_total end as input_of_request,
         e.input_uncached_tokens + e.cache_read_tokens + e.cache_write_5m_tokens + e.cache_write_1h_tokens
             + e.audio_input_tokens + e.output_tokens + e.reasoning_tokens + e.audio_output_tokens as tokens,
         tokens > 0 or (e.model is not null and e.images + e.search_units > 0) as is_metered,
@@ -118,7 +120,7 @@ summed as (
         and r.service_tier = m.rated_tier and r.region = m.rated_region
         and m.usage_date >= r.valid_from and m.usage_date < r.valid_to
         and m.minute_of_day >= r.minute_from and m.minute_of_day < r.minute_to
-        and m.input_total > r.input_gt and m.input_total <= r.input_le
+        and m.input_of_request > r.input_gt and m.input_of_request <= r.input_le
 ),
 -- Half to even at the twelfth digit. A cast rounds a half up, which is right unless the sum lies exactly between two and the upper
 -- one is odd: no other sum needs more than the cast.

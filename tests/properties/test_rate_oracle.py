@@ -146,7 +146,7 @@ def snapshot_for(w: World, e: dict[str, Any]) -> list[dict[str, Any]]:
 
 def rate_for(w: World, e: dict[str, Any]) -> dict[str, Any] | None:
     at = e["occurred_at"]
-    minute, size = at.hour * 60 + at.minute, sum(e[m] for m in INPUT)
+    minute, size = at.hour * 60 + at.minute, -(-sum(e[m] for m in INPUT) // max(e["requests"], 1))  # of one of its requests
     rows = [r for r in snapshot_for(w, e) if r["valid_from"] <= at.date() < r["valid_to"]]
     if not any((r["provider"], r["model"]) == (e["provider"], e["model"]) for _, _, rates in w.snapshots for r in rates):
         tiers = {b["service_tier"] for b in w.bills if (b["provider"], b["model"]) == (e["provider"], e["model"])}
