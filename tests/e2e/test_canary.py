@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
 import json
 import shutil
 import zipfile
@@ -14,7 +16,8 @@ import dagster as dg
 import duckdb
 import pytest
 
-from pipelines import definitions, jobs, sample
+from pipelines import definitions, jobs, landing, sample, warehouse
+from pipelines.books import Arrivals, Books
 from pipelines.home import Home
 from pipelines.sources import registry
 from tests.formats import Sample, samples
@@ -64,6 +67,55 @@ def leaks(folder: Path) -> list[str]:
         if hits:
             found.append(str(path.relative_to(folder)))
     return found
+
+
+def in_objects(value: Any) -> Any:
+    """The JSON value with the canary as a field, and as the name of one, in every object of it."""
+    if isinstance(value, list):
+        return [in_objects(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {name: in_objects(held) for name, held in value.items()} | {"prompt": sample.CANARY, sample.CANARY: 1}
+
+
+def planted_beside(valid: Sample) -> bytes:
+    """The file with the canary in fields that nobody knows, and nothing else changed."""
+    text = valid.data.decode("utf-8-sig")
+    if valid.name.endswith(".json"):
+        return json.dumps(in_objects(json.loads(text))).encode()
+    if valid.name.endswith(".jsonl"):
+        return "".join(json.dumps(in_objects(json.loads(line))) + "\n" for line in text.splitlines() if line).encode()
+    made = io.StringIO()
+    csv.writer(made, lineterminator="\n").writerows([*row, sample.CANARY] for row in csv.reader(io.StringIO(text)))
+    return made.getvalue().encode()
+
+
+OTHERS = [name for name, module in registry.READERS.items() if ".gateway." not in module]
+FIXED = ("sacct", "focus", "drivers_csv")  # Slurm's columns have no names; the first FOCUS file is Parquet; other columns of drivers are keys
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_unknown_fields_and_damage_of_bills_and_usage_leave_no_trace(tmp_path: Path, name: str) -> None:
+    """Bills, usage reports, GPUs, drivers: landed with unknown fields, cut off within them, and with a bad line at the end."""
+    valid, home = samples()[name], Home(tmp_path)
+    folder = home.landing / valid.kind / "s"
+    beside = valid.data if name in FIXED else planted_beside(valid)
+    files = {"beside": beside, "bad-line": beside + b"\n" + SECRETS[0] + b"\n"}
+    for n in range(1, 4):
+        files[f"cut-{n}"] = beside[: beside.find(SECRETS[0], len(beside) * n // 5) + len(SECRETS[0])]
+    for path, data in files.items():
+        (folder / path).mkdir(parents=True)
+        (folder / path / valid.name).write_bytes(data)
+        if valid.listed:
+            (folder / path / "x-Manifest.json").write_bytes(valid.manifest(path))
+    said: list[str] = []
+    with warehouse.open_warehouse(home) as con:
+        report = landing.land(con, home, valid.sources(), THROUGH, Arrivals(Books(home), con, THROUGH), said.append)
+        found = con.execute("select sum(good) from source_files where path like '%/beside/%' and state = 'landed'").fetchall()
+    assert found[0][0] and not any(sample.CANARY in str(line) for line in (*report.refused, *report.held, *report.waiting, *said))
+    shutil.rmtree(home.landing)
+    assert any(tmp_path.rglob("*.parquet"))
+    assert leaks(tmp_path) == []
 
 
 def test_a_planted_text_is_nowhere_after_the_night(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
