@@ -17,7 +17,7 @@ from typing import Any
 import duckdb
 
 from pipelines.errors import Refused
-from pipelines.sources import Delivery
+from pipelines.sources import SHAPES, Delivery
 from pipelines.sources.reading import where
 from pipelines.sources.texts import SUFFIXES, load
 
@@ -53,7 +53,14 @@ def load_texts(con: duckdb.DuckDBPyConnection, delivery: Delivery, file: str, fi
     (path,) = delivery.paths
     if not path.name.endswith(SUFFIXES[file]):
         raise Refused(f"sources.yaml says {file}", where(delivery, path), f"deliver {' or '.join(SUFFIXES[file])}")
-    return load(con, delivery, {column: (column,) for column in sorted({mapped.column for mapped in fields.values() if mapped.column})})
+    columns = {mapped.column: (mapped.column,) for _, mapped in sorted(fields.items()) if mapped.column}
+    return load(con, delivery, columns, kinds={mapped.column: _kind(name, delivery.kind) for name, mapped in fields.items() if mapped.column})
+
+
+def _kind(name: str, kind: str) -> str:
+    """What a Parquet column may be (reading.PROMISED) that a canonical field of this kind of source comes from."""
+    type_ = SHAPES[kind].get(name, "BIGINT" if name.endswith("_tokens") else "VARCHAR")
+    return {"VARCHAR": "text", "TIMESTAMP": "moment"}.get(type_, "number")
 
 
 def expression(name: str, mapped: Mapped, texts: dict[str, str], params: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import glob
 import gzip
 import io
@@ -136,7 +137,7 @@ def positions(delivery: Delivery, path: Path, names: Sequence[str], required: It
     found = {name.lower(): n for n, name in enumerate(names)}
     missing = [name for name in required if name.lower() not in found]
     if missing:
-        raise Refused(are_missing(missing), where(delivery, path), "deliver the file with its full header")
+        raise Refused(are_missing(missing, names), where(delivery, path), "deliver the file with its full header")
     if len(found) < len(names):
         raise Refused("a column name appears twice", where(delivery, path), "deliver the file with unique column names")
     return found
@@ -150,10 +151,44 @@ def quoted(name: str) -> str:
 SHOWN = 12  # names of missing columns in a refusal
 
 
-def are_missing(names: Sequence[str]) -> str:
-    """What a refusal says of a header that drifted: every column that is not there."""
+def are_missing(names: Sequence[str], there: Iterable[str] = ()) -> str:
+    """What a refusal says of a header that drifted: every column that is not there, and which that are there look like the first."""
     more = [*names[1:SHOWN], *([f"{len(names) - SHOWN} more"] if len(names) > SHOWN else [])]
-    return f"column {names[0]} is missing" + (f" (and {', '.join(more)})" if more else "")
+    header = {name.lower(): name for name in there}
+    like = [header[name][:60] for name in difflib.get_close_matches(names[0].lower(), header, 3)]
+    return (
+        f"column {names[0]} is missing"
+        + (f" (and {', '.join(more)})" if more else "")
+        + (f" (there is {', '.join(like)})" if like else "")
+    )
+
+
+# What a column of a Parquet file may be, by what its format promises: binary floating point is no name, and a list no number.
+_WHOLE = "U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?"
+_TEXT = "VARCHAR|UUID|JSON|ENUM\\(.*"
+_TIME = "DATE|TIMESTAMP.*"
+PROMISED = {
+    "text": f"{_TEXT}|{_WHOLE}|BOOLEAN|{_TIME}",
+    "number": f"{_TEXT}|{_WHOLE}|DECIMAL.*|FLOAT|DOUBLE",
+    "time": f"{_TEXT}|{_TIME}",
+    "moment": f"{_TEXT}|{_TIME}|{_WHOLE}|DECIMAL.*|FLOAT|DOUBLE",  # epochs too
+    "object": r".*[\])]|VARCHAR|JSON",
+}
+
+
+def refuse_other_types(
+    con: duckdb.DuckDBPyConnection, delivery: Delivery, path: Path, types: Mapping[str, str], promised: Mapping[str, str]
+) -> None:
+    """Refuses a Parquet file whose columns (name -> type) are not what is `promised` of them (name -> key of PROMISED), with the difference."""
+    other = [name for name, kind in promised.items() if not re.fullmatch(PROMISED[kind], types[name], re.DOTALL)]
+    if not other:
+        return
+    counts = ", ".join(f"count({quoted(name)})" for name in other)  # a column of nothing has any type
+    (held,) = con.execute(f"select {counts} from read_parquet($path)", {"path": glob.escape(str(path))}).fetchall()
+    wrong = [f"column {name}: expected {promised[name]}, found {types[name][:40]}" for name, count in zip(other, held, strict=True) if count]
+    if wrong:
+        what = "; ".join([*wrong[:SHOWN], *([f"{len(wrong) - SHOWN} more"] if len(wrong) > SHOWN else [])])
+        raise Refused(what, where(delivery, path), "deliver the file with the types its format has")
 
 
 def load_csv(

@@ -904,3 +904,50 @@ def test_bedrock_meanings_hold_for_any_text() -> None:
         for product in (None, "", "X (Amazon Bedrock Edition)"):
             found = bedrock.meaning(usage, product)
             assert found.meter is None or found.model
+
+
+# --- types that drift ----------------------------------------------------------------------------------------------
+
+
+def in_parquet(folder: Path, rows: list[dict[str, Any]], **types: str) -> Path:
+    """The rows with these columns as such SQL makes them, the others as text."""
+    (folder / "made.csv").write_text(csv_text(rows))
+    changed = ", ".join(f'{sql} as "{name}"' for name, sql in types.items())
+    with duckdb.connect() as con:
+        con.execute(
+            f"copy (select * replace ({changed}) from read_csv('{folder}/made.csv', all_varchar = true))"
+            f" to '{folder}/made.parquet' (format parquet)"
+        )
+    return folder / "made.parquet"
+
+
+@pytest.mark.parametrize(
+    ("name", "sql", "found", "promised"),
+    [
+        ("line_item_unblended_cost", "true", "BOOLEAN", "number"),
+        ("line_item_unblended_cost", "[10.0::double]", "DOUBLE[]", "number"),
+        ("line_item_unblended_cost", "date '2026-10-05'", "DATE", "number"),
+        ("line_item_usage_start_date", "20261005", "INTEGER", "time"),
+        ("bill_payer_account_id", "111122223333::double", "DOUBLE", "text"),
+        ("line_item_usage_type", "{'usage': line_item_usage_type}", "STRUCT(usage VARCHAR)", "text"),
+        ("line_item_resource_id", "'x'::blob", "BLOB", "text"),
+        ("product", "7", "INTEGER", "object"),
+    ],
+)
+def test_another_type_in_parquet_is_refused_with_the_difference(tmp_path: Path, name: str, sql: str, found: str, promised: str) -> None:
+    path = in_parquet(tmp_path, [CUR], **{name: sql})
+    assert f"column {name}: expected {promised}, found {found};" in refusal(aws_cur.FORMAT, path)
+
+
+def test_every_type_that_says_the_same_is_read(tmp_path: Path) -> None:
+    types = {
+        "line_item_unblended_cost": "line_item_unblended_cost::decimal(18, 2)", "line_item_usage_amount": "2", "bill_invoice_id": "null::integer",
+        "bill_payer_account_id": "'acct'::enum('acct')", "line_item_usage_start_date": "line_item_usage_start_date::timestamptz",
+        "reservation_reservation_arn": "null::double[]", "product": "map([], [])::map(varchar, varchar)",
+    }  # fmt: skip
+    rows, coverage = read(aws_cur.FORMAT, in_parquet(tmp_path, [CUR], **types))
+    assert (rows, coverage) == read(aws_cur.FORMAT, cur(tmp_path, {}))
+    for format_, row, name, sql in ((azure_cost.FORMAT, AZURE, "CostInBillingCurrency", "true"), (focus.FORMAT, None, "BilledCost", "[1]")):
+        if row is None:
+            row = focus_writer.row(lines_of("aws")[0], "1.2")
+        assert f"column {name}: expected number, found " in refusal(format_, in_parquet(tmp_path, [row], **{name: sql}))

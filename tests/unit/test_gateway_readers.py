@@ -176,3 +176,20 @@ def test_equal_rows_without_ids_are_two_events_in_one_file(tmp_path: Path) -> No
     first, again = parse(tmp_path, data, "a.csv", **entry), parse(tmp_path, data, "b.csv", **entry)
     ids = [row["event_id"] for row in first]
     assert len(set(ids)) == 3 and ids == [row["event_id"] for row in again]
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("{'team': 'a'} as team, 5 as tokens", "column team: expected text, found STRUCT(team VARCHAR)"),
+        ("12.0::double as team, [5] as tokens", "column team: expected text, found DOUBLE; column tokens: expected number, found INTEGER[]"),
+        ("'a' as team, true as tokens", "column tokens: expected number, found BOOLEAN"),
+        ("'a' as team, 5 as token", "column tokens is missing (there is token)"),
+    ],
+)
+def test_a_mapped_parquet_of_other_types_is_refused_with_the_difference(tmp_path: Path, sql: str, said: str) -> None:
+    duckdb.sql(f"copy (select '1' as id, 1788220800 as at, {sql}) to '{tmp_path}/made.parquet'")
+    fields = {"event_id": "id", "occurred_at": "at", "gateway_team": "team", "input_tokens": "tokens"}
+    with pytest.raises(Refused) as error:
+        parse(tmp_path, (tmp_path / "made.parquet").read_bytes(), "a.parquet", format="mapped", file="parquet", fields=fields)
+    assert said in str(error.value)

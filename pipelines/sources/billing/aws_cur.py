@@ -50,6 +50,8 @@ OPTIONAL = (
     "product_region", "product_region_code", "product_sku", "reservation_reservation_arn",
     "savings_plan_savings_plan_arn", *AMOUNTS[2:],
 )  # fmt: skip
+TIMES = ("bill_billing_period_start_date", "bill_billing_period_end_date", "line_item_usage_start_date", "line_item_usage_end_date")
+KINDS = {**dict.fromkeys(AMOUNTS, "number"), **dict.fromkeys(TIMES, "time"), "product": "object"}
 TYPES = {  # line item type -> charge category, charge frequency
     "Usage": ("Usage", "Usage-Based"),
     "DiscountedUsage": ("Usage", "Usage-Based"),
@@ -84,7 +86,7 @@ def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> Non
     known_currencies(con)
     columns = {name: (name,) for name in (*REQUIRED, *OPTIONAL)}
     promised = _promised(delivery)
-    found = load_tables(con, delivery, "cur_rows", columns, REQUIRED, named=snake, promised=promised)
+    found = load_tables(con, delivery, "cur_rows", columns, REQUIRED, named=snake, promised=promised, kinds=KINDS)
     numbers = ", ".join(f'plain("{name}", 0) as "{name}"' for name in AMOUNTS)
     con.execute(f"create or replace temp table cur_lines as select * replace ({numbers}) from cur_rows")
     account = getattr(source, "billing_account_id", None)
@@ -106,8 +108,7 @@ def _promised(delivery: Delivery) -> list[str]:
 def _problems(found: set[str]) -> str:
     """SQL for the first bad record."""
     unnamed = ("line_item_usage_type", "line_item_usage_amount", "line_item_usage_account_id", "line_item_product_code")
-    times = ("bill_billing_period_start_date", "bill_billing_period_end_date", "line_item_usage_start_date", "line_item_usage_end_date")
-    tests = [*are_empty([name for name in REQUIRED if name not in unnamed]), *are_no_numbers(AMOUNTS), *are_no_times(times)]
+    tests = [*are_empty([name for name in REQUIRED if name not in unnamed]), *are_no_numbers(AMOUNTS), *are_no_times(TIMES)]
     tests += [
         "when moment(line_item_usage_end_date) < moment(line_item_usage_start_date) then 'the usage ends before it starts'",
         "when moment(bill_billing_period_end_date) <= moment(bill_billing_period_start_date) then 'the billing period ends before it starts'",

@@ -53,6 +53,7 @@ COLUMNS = {  # ours -> theirs, in lower case; the first that is there counts
 }
 REQUIRED = ("date", "subscription", "category", "meter", "unit", "quantity", "cost", "currency", "charge_type")
 NUMBERS = ("quantity", "cost", "payg_cost", "payg_price", "exchange_rate")
+KINDS = {**dict.fromkeys(NUMBERS, "number"), **dict.fromkeys(("date", "period_start", "period_end"), "time")}
 TYPES = {  # ChargeType, in lower case -> charge category
     "usage": "Usage",
     "unusedreservation": "Usage",
@@ -72,7 +73,7 @@ def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> Non
     macros(con)
     con.execute(MACROS)
     known_currencies(con)
-    found = load_tables(con, delivery, "azure_rows", COLUMNS, REQUIRED)
+    found = load_tables(con, delivery, "azure_rows", COLUMNS, REQUIRED, kinds=KINDS)
     account = getattr(source, "billing_account_id", None)
     if account is None and "account" not in found:
         what = "no column names the billing account"

@@ -36,6 +36,8 @@ OPTIONAL = (
     "x_UsageType", "x_SkuMeterName",
 )  # fmt: skip
 NUMBERS = ("BilledCost", "EffectiveCost", "ListCost", "ContractedCost", "ConsumedQuantity")
+TIMES = ("BillingPeriodStart", "BillingPeriodEnd", "ChargePeriodStart", "ChargePeriodEnd")
+KINDS = {**dict.fromkeys(NUMBERS, "number"), **dict.fromkeys(TIMES, "time"), "SkuPriceDetails": "object"}
 CATEGORIES = ("Usage", "Purchase", "Tax", "Credit", "Adjustment")
 
 METERS = {  # the bill's name of a meter, in lower case -> ours
@@ -65,7 +67,7 @@ def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> Non
     macros(con)
     known_currencies(con)
     columns = {name: (name.lower(),) for name in (*REQUIRED, *OPTIONAL)}
-    found = load_tables(con, delivery, "focus_rows", columns, REQUIRED, nothing=("", "NULL"))
+    found = load_tables(con, delivery, "focus_rows", columns, REQUIRED, nothing=("", "NULL"), kinds=KINDS)
     if not {"ServiceProviderName", "ProviderName"} & found:
         problem = "column ServiceProviderName (ProviderName until 1.3) is missing"
         raise Refused(problem, where(delivery, delivery.paths[0]), "deliver the file with its full header")
@@ -126,8 +128,7 @@ def _meanings(con: duckdb.DuckDBPyConnection) -> None:
 
 def _check(con: duckdb.DuckDBPyConnection, delivery: Delivery, account: str | None) -> None:
     """Refuses the file for its first bad record."""
-    times = ("BillingPeriodStart", "BillingPeriodEnd", "ChargePeriodStart", "ChargePeriodEnd")
-    tests = [*are_empty(REQUIRED), *are_no_numbers(NUMBERS), *are_no_times(times)]
+    tests = [*are_empty(REQUIRED), *are_no_numbers(NUMBERS), *are_no_times(TIMES)]
     tests += [
         'when moment("ChargePeriodEnd") < moment("ChargePeriodStart") then \'ChargePeriodEnd is before ChargePeriodStart\'',
         'when moment("BillingPeriodEnd") <= moment("BillingPeriodStart") then \'BillingPeriodEnd is not after BillingPeriodStart\'',

@@ -26,7 +26,7 @@ from pipelines.sources import Delivery, Format
 from pipelines.sources.billing import meanings
 from pipelines.sources.billing.meanings import Meaning
 from pipelines.sources.billing.tables import are_empty, are_no_numbers, cover_periods, refuse_first_row
-from pipelines.sources.reading import create_parsed, known_currencies, macros, read_text, where
+from pipelines.sources.reading import are_missing, create_parsed, known_currencies, macros, read_text, where
 
 REQUIRED = (
     "billing_account_id", "invoice.month", "cost", "currency", "usage_start_time", "usage_end_time", "service.description",
@@ -133,7 +133,7 @@ def _csv_rows(delivery: Delivery, text: str) -> Iterator[dict[str, Any]]:
         header = [name.strip() for name in next(reader, [])]
         missing = [name for name in (*REQUIRED, "credits") if name not in header]
         if missing or len(set(header)) < len(header):
-            what = f"column {missing[0]} is missing" if missing else "a column name appears twice"
+            what = are_missing(missing, header) if missing else "a column name appears twice"
             raise Refused(what, where(delivery, path), "deliver the file with its full header")
         for number, values in enumerate((values for values in reader if values), 1):
             if len(values) != len(header):

@@ -5,7 +5,6 @@ Parquet columns of binary floating point are read as their shortest decimal text
 
 from __future__ import annotations
 
-import difflib
 import glob
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,19 +13,20 @@ import duckdb
 
 from pipelines.errors import Refused
 from pipelines.sources import Delivery
-from pipelines.sources.reading import are_missing, csv_header, select_csv, where
+from pipelines.sources.reading import are_missing, csv_header, refuse_other_types, select_csv, where
 
 Columns = Mapping[str, tuple[str, ...]]  # our name -> the names a file may use for it, as `named` gives them; the first wins
 
 
 def load_tables(
     con: duckdb.DuckDBPyConnection, delivery: Delivery, table: str, columns: Columns, required: Collection[str], *,
-    named: Callable[[str], str] = str.lower, nothing: Sequence[str] = ("",), promised: Collection[str] = (),
+    named: Callable[[str], str] = str.lower, nothing: Sequence[str] = ("",), promised: Collection[str] = (), kinds: Mapping[str, str] | None = None,
 ) -> set[str]:  # fmt: skip
     """Temp table of `record` (from 1, through all files), `file`, `line` (record in its file) and the columns as text.
 
     Absent columns are NULL; returns ours that some file has. Refused, with what differs: a file without a required
-    column, with a wanted one twice, or without one that the manifest promises.
+    column, with a wanted one twice, without one that the manifest promises, or, in Parquet, with one of another type
+    than `kinds` says of ours (reading.PROMISED; text where it says nothing).
     """
     names = ", ".join(f'"{name}" varchar' for name in columns)
     con.execute(f"create or replace temp table {table}(file integer, line bigint, {names})")
@@ -34,7 +34,7 @@ def load_tables(
     for number, path in enumerate(delivery.paths):
         into = f"insert into {table} by name select {number} as file, * exclude (record), record as line from ({{}})"
         if path.suffix == ".parquet":
-            found = _load_parquet(con, delivery, path, into, columns, required, named, promised)
+            found = _load_parquet(con, delivery, path, into, columns, required, named, promised, kinds or {})
         else:
             header = csv_header(delivery, path)
             found = _positions(delivery, path, header, columns, required, named, promised)
@@ -88,12 +88,14 @@ def cover_periods(con: duckdb.DuckDBPyConnection) -> None:
 
 def _load_parquet(
     con: duckdb.DuckDBPyConnection, delivery: Delivery, path: Path, into: str, columns: Columns, required: Collection[str],
-    named: Callable[[str], str], promised: Collection[str],
+    named: Callable[[str], str], promised: Collection[str], kinds: Mapping[str, str],
 ) -> dict[str, int | None]:  # fmt: skip
     file = {"path": glob.escape(str(path))}
     try:
         types = con.execute("select column_name, column_type from (describe from read_parquet($path))", file).fetchall()
         found = _positions(delivery, path, [row[0] for row in types], columns, required, named, promised)
+        wanted_types = {types[position][0]: kinds.get(name, "text") for name, position in found.items() if position is not None}
+        refuse_other_types(con, delivery, path, dict(types), wanted_types)
         wanted = ", ".join(
             f'null::varchar as "{name}"' if position is None else f'{_as_text(*types[position])} as "{name}"'
             for name, position in found.items()
@@ -125,9 +127,7 @@ def _positions(
     missing = [name for name in columns if name in required and found[name] is None]
     missing += [name for name in promised if named(name) not in places]
     if missing:
-        like = [header[places[name][0]][:60] for name in difflib.get_close_matches(named(missing[0]), places, 3)]
-        there = f" (there is {', '.join(like)})" if like else ""
-        what = f"{are_missing(missing)}{there}"
+        what = are_missing(missing, header)
         raise Refused(what, where(delivery, path), "deliver the file with its full header")
     if twice := [name for name, positions in found.items() if positions and len(positions) > 1]:
         raise Refused(f"column {twice[0]} appears twice", where(delivery, path), "deliver the file with unique column names")

@@ -30,6 +30,10 @@ COLUMNS = {
         ("cost_details", "costDetails"), ("model_parameters", "modelParameters"), ("usage_pricing_tier_name", "usagePricingTierName"),
     )
 }  # fmt: skip
+KINDS = {
+    **dict.fromkeys(("start_time", "end_time", "updated_at"), "time"), **dict.fromkeys(("latency", "total_cost"), "number"),
+    **dict.fromkeys(("tags", "metadata", "usage_details", "cost_details", "model_parameters"), "object"),
+}  # fmt: skip
 REQUIRED = ("id", "type", "start_time", "usage_details", "provided_model_name")
 CALLS = {"GENERATION": "chat", "EMBEDDING": "embedding"}
 OTHERS = ("SPAN", "EVENT", "AGENT", "TOOL", "CHAIN", "RETRIEVER", "EVALUATOR", "GUARDRAIL")
@@ -50,7 +54,7 @@ def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> Non
     """`parsed`: one row per call, and one per record that is no observation; `fields` of the source count."""
     macros(con)
     (path,) = delivery.paths
-    columns = load(con, delivery, COLUMNS, COLUMNS.keys() - set(REQUIRED))
+    columns = load(con, delivery, COLUMNS, COLUMNS.keys() - set(REQUIRED), KINDS)
     con.execute(f"create or replace temp table observed as select source_row, bad_record, {_taken(columns)} from texts")
     con.execute("drop table texts")
     if in_lines(source, path):

@@ -27,11 +27,13 @@ COUNTED = ("prompt_tokens", "completion_tokens", "cache_read_input_tokens", "cac
            "api_requests", "successful_requests", "failed_requests")  # fmt: skip
 OPTIONAL = ("model_group", "custom_llm_provider", "mcp_namespaced_tool_name", "endpoint", "spend", "updated_at", *WHOSE)
 
+KINDS = {**dict.fromkeys((*COUNTED, "spend"), "number"), "date": "time", "updated_at": "time"}
+
 
 def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> None:
     """`parsed`, one row per record; `source` adds nothing."""
     macros(con)
-    columns = load(con, delivery, {name: (name,) for name in (*KEY, *COUNTED, "spend", "updated_at")}, OPTIONAL)
+    columns = load(con, delivery, {name: (name,) for name in (*KEY, *COUNTED, "spend", "updated_at")}, OPTIONAL, KINDS)
     con.execute(f"create or replace temp table days as select source_row, bad_record, {_named(columns)} from texts")
     con.execute("drop table texts")
     present = [name for name in WHOSE if con.execute(f"select count({name}) from days").fetchall()[0][0]]
