@@ -7,7 +7,7 @@ rows in the bookkeeping say that it counts. A kill in between leaves at most a l
 run removes. What is refused is said every night until the file changes or goes; it stops nothing else.
 
 States of source_files: landed (each file of many small ones, with its own counts); page (a further file of a landed set); same_content (landed already, from another path);
-waiting (a set that is not whole yet); held (a bill that falls short of the one it replaces); superseded (a set that a newer one overtook before it landed); refused.
+waiting (a set that is not whole yet); held (a bill that falls short of the one it replaces, or claims days of another source); superseded (a set that a newer one overtook before it landed); refused.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any
 
 import duckdb
 
-from pipelines import duplicates, sets, shrinking, small_files
+from pipelines import duplicates, overlaps, sets, shrinking, small_files
 from pipelines.books import Arrivals
 from pipelines.content import MAX_DOCUMENT, MAX_LINE, Content, inspect, locate, open_content, without_bom
 from pipelines.errors import Refused
@@ -129,6 +129,7 @@ def land(con: duckdb.DuckDBPyConnection, home: Home, sources: Any, night: date, 
     """Land what is new. `sources` is the parsed sources.yaml: lists of entries with `name` and `format` per kind."""
     prepare(con)
     _remove_orphans(con, home)
+    overlaps.remember_sources(con, getattr(sources, "billing", None) or [])
     report = LandingReport()
     problems: list[dict[str, Any]] = []
     new = _arrive(con, home, sources, arrivals, problems)
@@ -400,6 +401,8 @@ def _land(
     except shrinking.Held as held:
         sha256 = found.contents[0].file_sha256
         problems.append(_problem("held", str(held), found.files[0], found.delivery_id, found.format.name, sha256))
+        if isinstance(held, overlaps.Claimed):
+            report.refused.append(Refused(f"{found.files[0].name}: {held}"))
     except Refused as refused:
         if not found.many or _is_landed(con, found):  # what was read before stays as it was
             problems.append(_problem("refused", str(refused), found.files[0], found.delivery_id, found.format.name))
@@ -424,6 +427,7 @@ def _land_one(con: duckdb.DuckDBPyConnection, home: Home, found: Found, arrived:
     _read(con, home, found)
     if kind == "billing" and not _is_landed(con, found):
         names = {file.name for file in found.files} | {content.file_sha256 for content in found.contents}
+        overlaps.hold_back(con, home, source)
         shrinking.hold_back(con, home, found.entry, *arrived, names)
     line_records = _holds(found.format.line_records, found)
     counts = _counts(con, found, line_records)
