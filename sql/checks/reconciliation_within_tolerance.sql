@@ -9,7 +9,7 @@ with differing as (
         sum(abs(r.billed_cost))::decimal(38, 12) as billed
     from reconciliation r
     join periods p on p.period = r.usage_period and p.state <> 'closed'
-    where r.billed_cost is not null and r.state <> 'non_usage' and ($only_period is null or r.usage_period = $only_period)
+    where r.billed_cost is not null and r.state not in ('non_usage', 'out_of_scope') and ($only_period is null or r.usage_period = $only_period)
     group by all
 ),
 tolerated as (

@@ -23,6 +23,7 @@ unmetered as (
     from charge_portions
     where portion = 'excess'
     group by all
+    having bool_or(effective_cost <> 0)
 ),
 unpriced as (
     select
@@ -40,6 +41,7 @@ states as (
     from reconciliation
     where state in ('unbilled', 'not_comparable', 'unmapped')
     group by all
+    having bool_or(coalesce(billed_cost, metered_cost) is distinct from 0)
 ),
 variances as (
     select

@@ -1,19 +1,22 @@
 -- Billed against metered at the finest grain that both sides have, for every account, and what the bills have beside calls of models.
--- Every charge that a vendor bills is in exactly one row, and so is every metered token.
+-- Every charge that a vendor bills is in exactly one row, and so is every metered token. Of a shared bill the lines that are not ours
+-- stand beside them, so that both scopes together are the bill.
 -- grain: comparison_id
+--   scope: in_scope, or out_of_scope for the lines of a shared bill that are not ours
 --   model: NULL where the bill names none: all models are compared together
---   meter: NULL where one side lacks it; for non_usage what the money was for
+--   meter: NULL where one side lacks it; for non_usage and out_of_scope what the money was for
 --   variant: service tier; NULL where one side lacks it
 --   usage_date: NULL where the bill's lines cover several days: the month is compared
 --   grain_level: meter and tier, meter, model, account-day, meter-month, model-month, account-month, none (nothing to compare with)
 --   billed_cost: what the bill says it cost: effective cost, so that what was paid ahead is compared where it is used
 --   state: matched, timing (a neighbouring day has the opposite difference), variance_price, variance_quantity, variance_cost (the bill
---     counts nothing), unmetered, unmapped (billed under a name that nobody knows), unbilled, not_comparable, non_usage (no calls of models)
+--     counts nothing), unmetered, unmapped (billed under a name that nobody knows), unbilled, not_comparable, non_usage (no calls of models),
+--     out_of_scope
 --   treatment: what the pipeline did about it, in words
 with billed as (
     select
         k.comparison_id, k.provider, k.billing_account_id, k.model, k.meter, k.variant, k.usage_date, k.grain_level, k.comparability,
-        case when bool_and(c.consumed_unit = 'Tokens') then sum(c.consumed_quantity) end::decimal(38, 12) as quantity,
+        case when bool_and(c.consumed_unit = 'Tokens' or k.comparability = 'other_unit') then sum(c.consumed_quantity) end::decimal(38, 12) as quantity,
         sum(c.effective_cost)::decimal(38, 12) as cost,
         bool_and(c.billing_currency = 'USD') as is_our_currency
     from charge_comparisons k
@@ -142,9 +145,16 @@ beside as (
     where usage_period = $period and origin = 'bill'
         and charge_id not in (select charge_id from charge_comparisons where usage_period = $period)
     group by all
+),
+of_others as (
+    select
+        provider, billing_account_id, activity as meter, usage_date, sum(effective_cost)::decimal(38, 12) as billed_cost
+    from bill_lines
+    where usage_period = $period and not in_scope
+    group by all
 )
 select
-    comparison_id, provider, billing_account_id, null::varchar as scope, model, meter, variant, usage_date, grain_level, is_billed_day,
+    comparison_id, provider, billing_account_id, 'in_scope' as scope, model, meter, variant, usage_date, grain_level, is_billed_day,
     metered_quantity, billed_quantity, metered_cost, billed_cost,
     quantity_variance,
     price_variance,
@@ -167,6 +177,12 @@ from decomposed
 union all by name
 select
     key_of(['beside', provider, billing_account_id, meter, usage_date::varchar, $period]) as comparison_id,
-    provider, billing_account_id, meter, usage_date, 'none' as grain_level, true as is_billed_day, billed_cost,
+    provider, billing_account_id, 'in_scope' as scope, meter, usage_date, 'none' as grain_level, true as is_billed_day, billed_cost,
     'non_usage' as state, 'no call of a model: shared by the rule of its pool' as treatment
 from beside
+union all by name
+select
+    key_of(['others', provider, billing_account_id, meter, usage_date::varchar, $period]) as comparison_id,
+    provider, billing_account_id, 'out_of_scope' as scope, meter, usage_date, 'none' as grain_level, true as is_billed_day, billed_cost,
+    'out_of_scope' as state, 'not ours: counted, never charged' as treatment
+from of_others

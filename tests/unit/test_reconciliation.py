@@ -34,6 +34,7 @@ TABLES = {
     f" consumed_quantity {MONEY}, list_cost {MONEY}, contracted_cost {MONEY}, effective_cost {MONEY}, billed_cost {MONEY}",
     "usage_meters": "usage_period varchar, usage_date date, provider varchar, billing_account_id varchar, model varchar, service_tier varchar, team_id varchar,"
     f" project_id varchar, application varchar, environment varchar, activity varchar, meter varchar, quantity {MONEY}, list_cost {MONEY}, contracted_cost {MONEY}",
+    "bill_lines": f"usage_period varchar, provider varchar, billing_account_id varchar, activity varchar, usage_date date, in_scope boolean, effective_cost {MONEY}",
     "billed_days": "usage_period varchar, billing_account_id varchar, usage_date date",
     "model_names": "usage_period varchar, provider varchar, model_as_logged varchar, model varchar, price_provider varchar, price_model varchar, rule varchar",
     "charge_gpu": "usage_period varchar, charge_id varchar, use varchar, team_id varchar, project_id varchar, serving_pool varchar, gpu_seconds decimal(38, 6), weight hugeint",
@@ -196,6 +197,16 @@ def test_the_grain_is_the_finest_that_both_sides_have(folder: Path, rows: tuple[
     assert {one["charge_id"] for one in behind} == {one["charge_id"] for one in home.rows("select charge_id from origin_charges")}
 
 
+def test_lines_of_others_on_a_shared_bill_complete_it(folder: Path) -> None:
+    home = Home(folder)
+    home.con.execute("insert into bill_lines values ('2026-09', 'v', 'acct', 'inference', '2026-09-01', false, 4), ('2026-09', 'v', 'acct', 'inference', '2026-09-01', true, 10)")
+    home.run(Billed("10"), Billed("3", model=None, meter=None, unit=None, category="Tax", activity="tax"), Metered("10"))
+    assert home.rows("select scope, state, billed_cost, treatment from reconciliation where scope <> 'in_scope'") == [
+        {"scope": "out_of_scope", "state": "out_of_scope", "billed_cost": Decimal(4), "treatment": "not ours: counted, never charged"}
+    ]
+    assert home.con.execute("select scope, sum(billed_cost) from reconciliation group by all order by all").fetchall() == [("in_scope", 13), ("out_of_scope", 4)]
+
+
 def test_what_a_finer_line_has_taken_is_not_compared_again(folder: Path) -> None:
     found = Home(folder).run(Billed("7"), Billed("3", None, model=None, meter="CCU", unit="Units"), Metered("7"), Metered("3", model="mini"))
     assert [(row["model"], row["grain_level"], row["metered_cost"], row["state"]) for row in found] == [
@@ -206,7 +217,7 @@ def test_what_a_finer_line_has_taken_is_not_compared_again(folder: Path) -> None
 def test_searches_beside_tokens_are_not_comparable_and_follow_the_use_of_their_model(folder: Path) -> None:
     home = Home(folder)
     found = home.run(Billed("7"), Billed("0.5", "50", meter="web_search", unit="Requests"), Metered("4", "600000", team="a"), Metered("3", "400000", team="b"))
-    assert {row["meter"]: row["state"] for row in found} == {"output": "matched", "web_search": "not_comparable"}
+    assert {row["meter"]: (row["state"], row["billed_quantity"]) for row in found} == {"output": ("matched", 1_000_000), "web_search": ("not_comparable", 50)}
     assert home.portions() == {"metered": Decimal("7.5")}
     assert {(row["charge_id"], row["team_id"]) for row in home.rows("from charge_usage")} == {(c, t) for c in ("c0000", "c0001") for t in "ab"}
 

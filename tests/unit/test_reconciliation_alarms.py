@@ -167,3 +167,10 @@ def test_a_document_delivered_again_replaces_itself_and_the_missing_side_is_name
 def test_who_lands_no_documents_misses_none(marts: Marts) -> None:
     marts.line("10")
     assert marts.made("select kind from exceptions") == [] and [row[1] for row in marts.made(STATES)] == ["invoice_missing"]
+
+
+def test_what_costs_nothing_is_no_exception(marts: Marts) -> None:
+    marts.con.execute("insert into charge_portions by name select '2026-09' as usage_period, 'v' as provider, 'free' as model, 'excess' as portion, 0 as effective_cost")
+    marts.con.execute("insert into charge_portions by name select '2026-09' as usage_period, 'v' as provider, 'gpt' as model, 'excess' as portion, unnest([0, 3]) as effective_cost")
+    marts.day(1, "0", "0", state="unmapped")
+    assert marts.made("select kind, what, amount from exceptions") == [("unmetered", "v gpt", 3)]
