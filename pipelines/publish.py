@@ -50,6 +50,7 @@ TABLES = (
     Published("statements", "period, version, team_id, cost_center"),
     Published("bill_lines", "charge_id, source_file, source_row, usage_date", "* exclude (usage_period)"),
     Published("reconciliation", "all", "usage_period as period, * exclude (usage_period)"),
+    Published("price_reconciliation", "all", "usage_period as period, * exclude (usage_period)"),
     Published("billing_coverage", "all"),
     Published("invoices", "all"),
     Published("invoice_reconciliation", "all"),

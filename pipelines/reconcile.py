@@ -8,7 +8,7 @@ from pipelines.warehouse import transaction
 
 
 def reconcile(run: Run, scopes: list[Scope]) -> None:
-    """Fills usage_meters, origin_charges, reconciliation, charge_usage and charge_portions for each period."""
+    """Fills usage_meters, origin_charges, reconciliation, price_reconciliation, charge_usage and charge_portions for each period."""
     for scope in scopes:
         run.say(f"reconcile {scope.period.label}")
         policy.register(run.con, scope.policy)

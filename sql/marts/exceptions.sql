@@ -1,7 +1,7 @@
 -- What an owner should look at: money or usage in a named state other than settled, counted in dollars where it can be.
 -- grain: period, kind, what
 --   kind: unallocated, unmetered, unpriced, unbilled, not_comparable, unmapped, variance_price, variance_quantity, variance_cost,
---     unit_suspect, drift, invoice_differs, invoice_missing, bill_missing, out_of_scope, gpu_beyond_capacity, gpu_without_cost, gpu_without_rate,
+--     unit_suspect, drift, usage_report_differs, invoice_differs, invoice_missing, bill_missing, out_of_scope, gpu_beyond_capacity, gpu_without_cost, gpu_without_rate,
 --     rejected
 --   what: the account, model or source it concerns
 --   amount: dollars concerned, in the bill's currency; NULL where no price is known
@@ -112,6 +112,15 @@ drifts as (
     qualify t.ord = min(t.ord) over (partition by r.period, r.provider, r.billing_account_id, r.model)
         and abs(r.new_ratio - r.usual_ratio) > t.drift_points * 10000
 ),
+own_reports as (
+    select
+        usage_period as period, 'usage_report_differs' as kind, concat_ws(' ', provider, model) as what,
+        sum(billed_cost - expected_cost)::decimal(38, 12) as amount, count(*) as events,
+        'billed less what the vendor''s own usage report should cost, from ' || min(usage_date) || ' to ' || max(usage_date) as detail
+    from price_reconciliation
+    where state in ('variance_price', 'variance_quantity', 'variance_cost')
+    group by all
+),
 documents as (
     select
         period, if(state = 'differs', 'invoice_differs', state) as kind, concat_ws(' ', provider, billing_account_id, invoice_id) as what,
@@ -190,6 +199,7 @@ union all select period, kind, what, amount, events, detail from states
 union all select period, kind, what, amount, events, detail from variances
 union all select period, kind, what, amount, events, detail from unit_suspects
 union all select period, kind, what, amount, events, detail from drifts
+union all select period, kind, what, amount, events, detail from own_reports
 union all select period, kind, what, amount, events, detail from documents
 union all select period, kind, what, amount, events, detail from foreign_lines
 union all select period, kind, what, amount, events, detail from beyond_capacity

@@ -122,6 +122,18 @@ def test_usage_is_never_money(home: Home) -> None:
 
 
 def test_what_is_published_is_described(home: Home) -> None:
-    tables = "('provider_usage', 'usage_evidence')"
+    tables = "('provider_usage', 'usage_evidence', 'price_reconciliation')"
     assert rows(home, f"select table_name, column_name from duckdb_columns() where table_name in {tables} and coalesce(comment, '') = ''") == []
-    assert len(rows(home, f"select * from duckdb_tables() where table_name in {tables} and comment <> ''")) == 2
+    assert len(rows(home, f"select * from duckdb_tables() where table_name in {tables} and comment <> ''")) == 3
+
+
+def test_the_vendors_own_usage_at_our_prices_meets_its_bill(home: Home) -> None:
+    """60,000 tokens at 1.25 dollars a million against a line of 1.25; what the bill left out is worth 30,000 at 0.125 and 5,000 at 10."""
+    found = rows(home, "select period, usage_date::varchar, model, meter, grain_level, expected_cost, billed_cost, state from price_reconciliation where provider = 'openai' order by meter")
+    day = ("2026-09", "2026-09-02", "gpt-5")
+    assert found == [
+        (*day, "cache_read", "meter", Decimal("0.00375"), None, "unbilled"),
+        (*day, "input_uncached", "meter", Decimal("0.075"), Decimal("1.25"), "variance_cost"),
+        (*day, "output", "meter", Decimal("0.05"), None, "unbilled"),
+    ]  # fmt: skip
+    assert rows(home, "select amount from exceptions where kind = 'usage_report_differs'") == [(Decimal("1.175"),)]

@@ -104,7 +104,7 @@ class Warehouse:
         for name in ("bill_lines", "billed_days"):
             models.replace_period(self.con, normalize[name], params)
         for model in models.stage("reconcile"):
-            if model.name not in ("serving_tokens", "serving_coverage", "charge_gpu"):
+            if model.name not in ("serving_tokens", "serving_coverage", "charge_gpu", "price_reconciliation"):
                 models.replace_period(self.con, model, params)
         return self
 

@@ -17,6 +17,7 @@ MONEY = "decimal(38, 12)"
 TABLES = {
     "reconciliation": "usage_period varchar, provider varchar, billing_account_id varchar, model varchar, meter varchar, usage_date date, state varchar, treatment varchar,"
     f" metered_quantity {MONEY}, billed_quantity {MONEY}, metered_cost {MONEY}, billed_cost {MONEY}",
+    "price_reconciliation": f"usage_period varchar, provider varchar, model varchar, usage_date date, state varchar, expected_cost {MONEY}, billed_cost {MONEY}",
     "ledger": f"period varchar, team_id varchar, reason varchar, cost_pool varchar, effective_cost {MONEY}",
     "charge_portions": f"usage_period varchar, usage_date date, provider varchar, model varchar, service varchar, cluster varchar, portion varchar, effective_cost {MONEY}",
     "usage_daily": "usage_date date, provider varchar, model varchar, unpriced_events bigint, unpriced_because varchar, serving_pool varchar",
@@ -174,3 +175,11 @@ def test_what_costs_nothing_is_no_exception(marts: Marts) -> None:
     marts.con.execute("insert into charge_portions by name select '2026-09' as usage_period, 'v' as provider, 'gpt' as model, 'excess' as portion, unnest([0, 3]) as effective_cost")
     marts.day(1, "0", "0", state="unmapped")
     assert marts.made("select kind, what, amount from exceptions") == [("unmetered", "v gpt", 3)]
+
+
+def test_a_bill_that_is_not_its_own_usage_report_is_an_exception(marts: Marts) -> None:
+    for day, state, cost in ((1, "matched", "10"), (2, "variance_price", "11"), (4, "variance_cost", "9.5"), (5, "not_comparable", "20")):
+        marts.con.execute("insert into price_reconciliation values ('2026-09', 'v', 'gpt', ?, ?, 10, ?)", [date(2026, 9, day), state, cost])
+    assert marts.made(ALARMS.format("usage_report_differs")) == [
+        ("2026-09", "v gpt", Decimal("0.5"), 2, "billed less what the vendor's own usage report should cost, from 2026-09-02 to 2026-09-04")
+    ]
