@@ -420,7 +420,7 @@ class _Prices:
         prices.register(self.con, self.home.list_prices)
         self.con.execute(
             "create or replace temp table model_names as"
-            " select 'estimate' as usage_period, $lister as price_provider, $model as price_model",
+            " select 'estimate' as usage_period, $lister as price_provider, $model as price_model, $lister as list_provider, $model as list_model",
             {"lister": lister, "model": model},
         )
         sql = next(one for one in models.stage("rate") if one.name == "rates")

@@ -154,10 +154,10 @@ def resolve_models(
     days: tuple[date, date] = (FIRST_DAY, LAST_DAY),
     overrides: Sequence[Override] = (),
 ) -> None:
-    """Temp table model_resolution(provider, model_as_logged, model, price_provider, price_model, rule, source_version).
+    """Temp table model_resolution(provider, model_as_logged, seller, model, price_provider, price_model, rule, source_version).
 
-    One row per distinct (provider, model_as_logged) of `pairs_relation`. `model` is the list's own name where the same provider
-    lists it, else the logged name in lower case; price_* is NULL where no price is known. Of the snapshots that decide any of
+    One row per distinct (provider, model_as_logged) of `pairs_relation`. `seller` is the vendor by the list's
+    name of it, `model` the list's own name where the same provider lists it, else the logged name in lower case; price_* is NULL where no price is known. Of the snapshots that decide any of
     `days` (half-open) the oldest that knows a price says what a name means: a newer one may add names, not change them.
     """
     known = [(s.source_version, load_snapshot(s.folder)) for s in _asked(list_prices_dir, days)]
@@ -171,8 +171,9 @@ def resolve_models(
         version, answer = next(((v, a) for v, a in told if a[2]), told[-1])
         if override:
             answer = (*answer[:3], f"override: {override.prices_of} {override.model}" + ("" if answer[2] else " (no price)"))
-        found.append((provider, logged, *answer, version))
-    columns = ("provider", "model_as_logged", "model", "price_provider", "price_model", "rule", "source_version")
+        seller = known[-1][1].sold_by(provider, logged.strip().lower())[0] if provider and logged else None
+        found.append((provider, logged, seller, *answer, version))
+    columns = ("provider", "model_as_logged", "seller", "model", "price_provider", "price_model", "rule", "source_version")
     table = pa.table({name: pa.array([row[i] for row in found], pa.string()) for i, name in enumerate(columns)})
     con.register("resolved_models", table)
     con.execute("create or replace temp table model_resolution as select * from resolved_models")
@@ -285,7 +286,7 @@ class Known:
         name = logged.strip().lower()
         if len(name) > LONGEST_NAME:
             return name, None, None, "no rule: the name is too long"
-        seller, name = self._seller(provider, name)
+        seller, name = self.sold_by(provider, name)
         for lister in (seller, *self.stand_ins.get(seller, ())):
             for candidate in _candidates(seller, name):
                 rule = self.rules[lister].find(candidate) if lister in self.rules else None
@@ -297,7 +298,7 @@ class Known:
                 return logged.strip().lower(), *priced, f"price of {lister}: {rule.text}"
         return logged.strip().lower(), None, None, "no rule"
 
-    def _seller(self, provider: str, name: str) -> tuple[str, str]:
+    def sold_by(self, provider: str, name: str) -> tuple[str, str]:
         """The vendor; the name's own prefix tells it where the log names only the gateway."""
         seller = canonical(provider)
         if seller in ("litellm", "litellm_proxy") and "/" in name:

@@ -1,6 +1,6 @@
 -- What a unit cost on each day: the public list price, and our own price. Of each meter that is the private price, else, where no
 -- discount or markup applies, the one that the vendor's bill shows, else the list price less the discount with the narrowest scope.
--- A meter without a price has NULL there.
+-- A meter without a price has NULL there. Rates are by seller: a model of another vendor's list has the seller's discounts and bill.
 -- grain: rate_id
 --   rate_source: contract where a discount, a markup or a private price applies, bill where the unit price is derived from the bill, else list
 --   source: the package or page that says the list price; NULL, like recorded_at, where the list does not know the model
@@ -21,24 +21,31 @@ with billed as (
     where usage_period = $period
     group by all
 ),
-sold as (
-    select price_provider as provider, price_model as model, 'standard' as service_tier
+named as (
+    select price_provider as provider, price_model as model, max(list_provider) as list_provider, max(list_model) as list_model
     from model_names
     where usage_period = $period and price_model is not null
-    union
-    select provider, model, service_tier from billed
+    group by all
 ),
--- A model that only a contract or the bill prices has no list price.
+sold as (
+    select provider, model, coalesce(list_provider, provider) as list_provider, coalesce(list_model, model) as list_model, 'standard' as service_tier
+    from named
+    union
+    select b.provider, b.model, coalesce(n.list_provider, b.provider) as list_provider, coalesce(n.list_model, b.model) as list_model, b.service_tier
+    from billed b
+    left join named n on n.provider = b.provider and n.model = b.model
+),
+-- A model that its seller has from another has the other's list price. One that only a contract or the bill prices has none.
 listed as (
-    select r.* exclude (rate_id, rate_source, currency)
+    select r.* exclude (rate_id, rate_source, currency) replace (s.provider as provider, s.model as model)
     from rate_table r
-    semi join sold s on s.provider = r.provider and s.model = r.model
+    join (select distinct provider, model, list_provider, list_model from sold) s on s.list_provider = r.provider and s.list_model = r.model
     union all by name
     select
-        s.*, '' as region, date '0001-01-01' as valid_from, date '9999-12-31' as valid_to, 0 as minute_from, 1440 as minute_to,
+        s.provider, s.model, s.service_tier, '' as region, date '0001-01-01' as valid_from, date '9999-12-31' as valid_to, 0 as minute_from, 1440 as minute_to,
         -1 as input_gt, 9223372036854775807 as input_le
     from sold s
-    anti join rate_table r on r.provider = s.provider and r.model = s.model
+    anti join rate_table r on r.provider = s.list_provider and r.model = s.list_model
 ),
 -- The vendor's products that sold a model, as the bills so far name them.
 services as (

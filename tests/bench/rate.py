@@ -51,7 +51,8 @@ def prepare(con: duckdb.DuckDBPyConnection, folder: Path) -> None:
     con.executemany("insert into names values (?, ?, ?)", [(n, *pair) for n, pair in enumerate(MODELS)])
     con.execute("create temp table pairs as select provider, model as model_as_logged from names")
     prices.resolve_models(con, "pairs", asset("data", "list_prices"))
-    con.execute(f"create temp table model_names as select '{PERIOD}' as usage_period, * from model_resolution")
+    names = next(model for model in models.stage("normalize") if model.name == "model_names")
+    con.execute(f"create temp table model_names as select $period as usage_period, * from ({names.sql})", {"period": PERIOD})
     texts = ("usage_period", "charge_category", "charge_class", "billing_currency", "consumed_unit", "provider", "model", "service", "service_tier", "sku_meter", "usage_date", "vector_index_id", "cluster")
     con.execute(f"create temp table bill_lines({', '.join(f'{name} varchar' for name in texts)}, consumed_quantity decimal(38, 12), contracted_cost decimal(38, 12))")
     by_name = {model.name: model for model in models.stage("rate")}

@@ -318,8 +318,8 @@ def test_pages_fees_and_hours(cost: Cost) -> None:
 
 def test_every_rate_tells_where_it_is_from(query: Query) -> None:
     assert query("select count(*) from rates where rate_source = 'list' and (recorded_at is null or source_version is null or source is null)") == [(0,)]
-    names = query("select provider, model_as_logged, price_provider, price_model, rule from model_names where model_as_logged = 'prod-chat'")
-    assert names == [("azure", "prod-chat", "openai", "gpt-4o", "override: openai gpt-4o")]
+    names = query("select provider, model_as_logged, price_provider, list_provider, list_model, rule from model_names where model_as_logged = 'prod-chat'")
+    assert names == [("azure", "prod-chat", "azure", "openai", "gpt-4o", "override: openai gpt-4o")]
 
 
 def test_a_newer_list_changes_nothing_that_is_rated(home: Home, query: Query, tmp_path: Path) -> None:

@@ -272,7 +272,7 @@ def engine(w: World, events: list[dict[str, Any]], folder: Path) -> dict[str, tu
         policy.register(con, policy.load(folder / "policy"))
         prices.register(con, folder / "list_prices")
         listed = {(r["provider"], r["model"]) for _, _, rates in w.snapshots for r in rates}
-        load(con, "model_names", [{"usage_period": PERIOD, "price_provider": p, "price_model": m} for p, m in listed], dict.fromkeys(("usage_period", "price_provider", "price_model"), "varchar"))
+        load(con, "model_names", [{"usage_period": PERIOD, "price_provider": p, "price_model": m, "list_provider": p, "list_model": m} for p, m in listed], dict.fromkeys(("usage_period", "price_provider", "price_model", "list_provider", "list_model"), "varchar"))
         lines = [
             {"usage_period": PERIOD, "charge_category": "Usage", "billing_currency": "USD", "consumed_unit": "Images" if b["meter"] == "images" else "Tokens",
              "provider": b["provider"], "model": b["model"], "service": "API", "service_tier": b["service_tier"], "sku_meter": b["meter"],

@@ -347,10 +347,10 @@ private_prices:
 
 def test_the_narrowest_scope_makes_the_price(tmp_path: Path) -> None:
     made = Warehouse(agreed(tmp_path / "p", DISCOUNTS))
-    made.con.execute("create or replace temp table model_resolution(provider varchar, model_as_logged varchar, model varchar, price_provider varchar, price_model varchar, rule varchar, source_version varchar)")
+    made.con.execute("create or replace temp table model_resolution(provider varchar, model_as_logged varchar, seller varchar, model varchar, price_provider varchar, price_model varchar, rule varchar, source_version varchar)")
     known = [("openai", "gpt-5", "gpt-5"), ("openai", "gpt-5-mini", "gpt-5-mini"), ("anthropic", "claude-haiku-4-5", "claude-haiku-4-5")]
-    made.con.executemany("insert into model_resolution values (?, ?, ?, ?, ?, '', '1')", [(p, n, n, p, m) for p, n, m in known])
-    made.con.execute("insert into model_resolution values ('openai', 'GPT-Hidden', 'gpt-hidden', null, null, 'no rule', '1')")
+    made.con.executemany("insert into model_resolution values (?, ?, ?, ?, ?, ?, '', '1')", [(p, n, p, n, p, m) for p, n, m in known])
+    made.con.execute("insert into model_resolution values ('openai', 'GPT-Hidden', 'openai', 'gpt-hidden', null, null, 'no rule', '1')")
     prices.register(made.con, asset("data", "list_prices"))
     params = {"period": "2026-10"}
     made.con.execute("drop table model_names; create table bill_lines as select '2026-09' as usage_period, 'openai' as provider, 'gpt-5' as model, 'API' as service")
@@ -380,6 +380,36 @@ def test_the_narrowest_scope_makes_the_price(tmp_path: Path) -> None:
     assert price("openai", "gpt-5", "input_uncached", 20) == off("1.25", 3)
     assert [price("openai", "gpt-hidden", meter, 6) for meter in ("input_uncached", "cache_read", "output", "reasoning")] == [8, 8, 20, 20]
     assert made.rows("select count(*) from rates r join rates s on r.provider = s.provider and r.model = s.model and r.service_tier = s.service_tier and r.input_gt = s.input_gt and r.valid_from < s.valid_from and s.valid_from < r.valid_to") == [(0,)]
+
+
+RESOLD = """discounts:
+  - {id: azure, provider: azure, percent: "10"}
+  - {id: openai, provider: openai, percent: "50"}
+private_prices:
+  - {id: cached, provider: azure, model: gpt-4o, meter: cache_read, per_million: "0.1"}
+"""
+
+
+@pytest.mark.parametrize("contracts, priced", [("", ("bill", 9, Decimal("1.25"))), (RESOLD, ("contract", 9, Decimal("0.1")))])
+def test_a_model_of_another_vendors_list_has_its_sellers_contract_and_bill(tmp_path: Path, contracts: str, priced: tuple[str, Decimal, Decimal]) -> None:
+    """Azure sells what OpenAI's list has at 10 and 1.25 dollars a million; its own bill charges 9 for what the model answers."""
+    made = Warehouse(agreed(tmp_path / "p", contracts))
+    prices.register(made.con, asset("data", "list_prices"))
+    made.con.execute("create temp table logged as select * from (values ('azure_ai', 'gpt-4o'), ('azure', 'prod-chat'), ('openai', 'gpt-4o')) t(provider, model_as_logged)")
+    prices.resolve_models(made.con, "logged", asset("data", "list_prices"), overrides=[prices.Override("azure", "prod-chat", "openai", "gpt-4o")])
+    made.con.execute("drop table model_names; drop table rates; create table bill_lines(usage_period varchar, provider varchar, model varchar, service varchar)")
+    made.con.execute("create table bill_prices as select '2026-10' as usage_period, 'azure' as provider, 'gpt-4o' as model, 'standard' as service_tier, 'output' as meter, 0.000009::decimal(24, 18) as unit_price")
+    for stage, name in (("normalize", "model_names"), ("rate", "rates")):
+        models.replace_period(made.con, next(m for m in models.stage(stage) if m.name == name), {"period": "2026-10"})
+    found = made.rows("""
+        select m.model_as_logged, m.price_provider, m.list_provider, r.rate_source, r.contracted_output * 1000000, r.contracted_cache_read * 1000000
+        from model_names m join rates r on r.provider = m.price_provider and r.model = m.price_model
+        where r.service_tier = 'standard' and r.region = '' and date '2026-10-05' >= r.valid_from and date '2026-10-05' < r.valid_to
+        order by 2, 1
+    """)
+    assert found[:2] == [("gpt-4o", "azure", "openai", *priced), ("prod-chat", "azure", "openai", *priced)]
+    own = ("contract", 5, Decimal("0.625")) if contracts else ("list", 10, Decimal("1.25"))
+    assert found[2:] == [("gpt-4o", "openai", "openai", *own)]
 
 
 # --- currencies ----------------------------------------------------------------------------------------------------------

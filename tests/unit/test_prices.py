@@ -278,7 +278,7 @@ def test_an_empty_log_resolves_to_an_empty_table(con: duckdb.DuckDBPyConnection)
     prices.resolve_models(con, "pairs", FOLDER)
     columns = con.execute("select column_name, column_type from (describe model_resolution)").fetchall()
     assert columns == [
-        (name, "VARCHAR") for name in ("provider", "model_as_logged", "model", "price_provider", "price_model", "rule", "source_version")
+        (name, "VARCHAR") for name in ("provider", "model_as_logged", "seller", "model", "price_provider", "price_model", "rule", "source_version")
     ]
 
 
@@ -298,7 +298,7 @@ def test_the_sample_company_pays_these_prices(con: duckdb.DuckDBPyConnection) ->
 
 
 def test_the_rates_of_a_period_are_made_from_it(con: duckdb.DuckDBPyConnection) -> None:
-    con.execute("create or replace temp table model_names as select '2026-10' as usage_period, * from (values ('aws', 'amazon.nova-pro-v1:0'), ('google', 'gemini-2.5-pro')) t(price_provider, price_model)")  # fmt: skip
+    con.execute("create or replace temp table model_names as select '2026-10' as usage_period, *, price_provider as list_provider, price_model as list_model from (values ('aws', 'amazon.nova-pro-v1:0'), ('google', 'gemini-2.5-pro')) t(price_provider, price_model)")  # fmt: skip
     con.execute("create or replace temp table policy_private_prices(price_id varchar, provider varchar, model varchar, meter varchar, per_token decimal(20, 12), valid_from date, valid_to date)")  # fmt: skip
     con.execute("create or replace temp table policy_discounts as select 'edp' as discount_id, 'aws' as provider, null::varchar as service, null::varchar as model, null::varchar as meter, 7.5::decimal(9, 6) as percent, date '2026-01-01' as valid_from, date '2027-01-01' as valid_to")  # fmt: skip
     con.execute("create or replace temp table bill_lines(usage_period varchar, provider varchar, model varchar, service varchar)")
