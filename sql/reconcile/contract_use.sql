@@ -22,7 +22,10 @@ metered as (
     select
         d.contract_id, d.usage_date,
         sum(pico(m.contracted_cost)) as cost,
-        sum(m.quantity::hugeint * case when m.meter = 'output' then (coalesce(d.output_weight, 1) * 1000000)::hugeint else 1000000 end) as tokens
+        sum(m.quantity::hugeint * case
+            when m.meter in ('images', 'search_units', 'requests') then 0
+            when m.meter in ('output', 'audio_output') then (coalesce(d.output_weight, 1) * 1000000)::hugeint
+            else 1000000 end) as tokens
     from days d
     join usage_meters m on m.usage_period = $period and m.provider = d.provider and m.usage_date = d.usage_date
         and (d.billing_account_id is null or d.billing_account_id = m.billing_account_id)

@@ -221,12 +221,16 @@ def test_provisioned_units_are_used_by_tokens(tmp_path: Path) -> None:
 """
     day = date(2026, 10, 4)
     units = {"day": day, "cost": "48", "source": "cloud", "sku_meter": "Provisioned Managed Global Unit", "consumed_quantity": "48", "consumed_unit": "Hours"}
-    used = {"usage_date": day, "team_id": "a", "provider": "azure", "input_uncached_tokens": 4_000, "output_tokens": 2_000}
-    made = Warehouse(agreed(tmp_path / "p", text), [units], [used]).work()
+    used = [
+        {"usage_date": day, "team_id": "a", "provider": "azure", "input_uncached_tokens": 4_000, "images": 5_000, "requests": 9_000, "gateway_cache": "none"},
+        {"usage_date": day, "team_id": "b", "provider": "azure", "output_tokens": 1_500, "reasoning_tokens": 500},
+    ]
+    made = Warehouse(agreed(tmp_path / "p", text), [units], used).work()
     made.check()
     assert made.rows("select portion, activity, effective_cost, consumed_quantity from charge_portions order by 1") == [
         ("metered", "other", 12, 12), ("unused", "commitment_idle", 36, 36),
     ]  # fmt: skip
+    assert made.rows("select team_id, metered_tokens, metered_cost from charge_usage order by 1") == [("a", 4_000, 0), ("b", 8_000, 0)]
 
 
 PREPAID = """prepaid:
