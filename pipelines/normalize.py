@@ -11,7 +11,10 @@ from pipelines.run import Run, Scope, landed_files
 from pipelines.sources import SHAPES
 from pipelines.warehouse import transaction
 
-_LANDED = {"billing": "landed_bills", "usage": "landed_usage", "gpu": "landed_gpu", "drivers": "landed_drivers", "fx": "landed_fx"}
+_LANDED = {
+    "billing": "landed_bills", "usage": "landed_usage", "gpu": "landed_gpu", "drivers": "landed_drivers", "fx": "landed_fx",
+    "invoices": "landed_invoices",
+}  # fmt: skip
 
 
 def normalize(run: Run, scopes: list[Scope]) -> None:
@@ -69,7 +72,7 @@ def _landed(run: Run, kind: str, view: str, scope: Scope) -> None:
     first, last = scope.period.start, scope.period.end
     if kind == "billing":  # a fee paid for a year, or a line that the vendor booked in another month
         first, last = min(first - timedelta(days=370), scope.policy.reaches_back(scope.period)), last + timedelta(days=370)
-    files = all_files(run, kind) if kind in ("drivers", "fx") else landed_files(run.con, run.home, kind, first, last)
+    files = all_files(run, kind) if kind in ("drivers", "fx", "invoices") else landed_files(run.con, run.home, kind, first, last)
     landed_table(run.con, view, kind, files)
 
 

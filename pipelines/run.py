@@ -163,13 +163,14 @@ def prepare(con: duckdb.DuckDBPyConnection) -> None:
 
 def inputs_fingerprint(con: duckdb.DuckDBPyConnection, period: Period, bills_from: date) -> str:
     """A digest of every delivery that says something about the period's days, or of bills from an earlier day on whose
-    cost is spread into it, and of which of their rows count."""
+    cost is spread into it, of invoice documents, which may make a bill final, and of which of their rows count."""
     days = {"first": period.start, "last": period.end, "label": period.label, "bills_from": bills_from}
     rows = con.execute(
         """
         select distinct f.lake_file from source_files f
         where f.state = 'landed' and (
-            f.delivery_id in (select delivery_id from delivery_days where usage_date >= $first and usage_date < $last)
+            f.kind = 'invoices'
+            or f.delivery_id in (select delivery_id from delivery_days where usage_date >= $first and usage_date < $last)
             or f.delivery_id in (
                 select delivery_id from bill_coverage
                 where (usage_date >= $bills_from and usage_date < $last)

@@ -30,8 +30,7 @@ newest_day as (
 ),
 newest as (
     select
-        l.* exclude (source_file), a.source_file,
-        bool_and(l.invoice_id is not null) over (partition by l.source, l.billing_account_id, l.billing_period) as is_invoiced
+        l.* exclude (source_file), a.source_file
     from landed_bills l
     join arrivals a on a.delivery_id = l.delivery_id
     left join newest_whole w on w.source = l.source and w.billing_account_id = l.billing_account_id
@@ -39,6 +38,39 @@ newest as (
     left join newest_day d on d.source = l.source and d.billing_account_id = l.billing_account_id
         and d.billing_period = l.billing_period and d.usage_date = l.usage_date
     where a.seq >= coalesce(w.seq, 0) and a.seq >= coalesce(d.seq, 0)
+),
+-- Invoice documents by account, month and currency; of one document the newest delivery counts.
+documents as (
+    select provider, billing_account_id, billing_period, currency, sum(amount)::decimal(38, 12) as amount, sum(tax)::decimal(38, 12) as tax
+    from (
+        select l.*
+        from landed_invoices l
+        join (select delivery_id, max(seq) as seq from source_files where kind = 'invoices' and state = 'landed' group by all) a
+            on a.delivery_id = l.delivery_id
+        qualify a.seq = max(a.seq) over (partition by l.provider, l.billing_account_id, l.billing_period, l.invoice_id)
+    )
+    group by all
+),
+-- Account-months of which every line names an invoice and, of vendors whose documents finance lands, the documents say the same sum.
+-- A bill without tax lines cannot have the tax that is on them.
+invoiced as (
+    select m.source, m.billing_account_id, m.billing_period
+    from (
+        select
+            n.source, b.provider, n.billing_account_id, n.billing_period, n.billing_currency, sum(n.billed_cost)::decimal(38, 12) as amount,
+            bool_or(n.charge_category = 'Tax' and n.billed_cost <> 0) as has_tax, bool_and(n.invoice_id is not null) as is_named
+        from newest n
+        join (select distinct source, provider from policy_billing where final_when = 'invoiced') b on b.source = n.source
+        group by all
+    ) m
+    join policy_tolerances t on (t.provider is null or t.provider = m.provider)
+        and (m.billing_period || '-01')::date >= t.valid_from and (m.billing_period || '-01')::date < t.valid_to
+    left join documents d on d.provider = m.provider and d.billing_account_id = m.billing_account_id and d.billing_period = m.billing_period
+        and d.currency = m.billing_currency
+    qualify t.ord = min(t.ord) over (partition by m.source, m.billing_account_id, m.billing_period, m.billing_currency)
+        and bool_and(m.is_named and (m.provider not in (select provider from documents)
+            or coalesce(abs(d.amount - m.amount - if(m.has_tax, 0, d.tax)) <= greatest(t.invoice_amount, 0.005), m.amount = 0)))
+            over (partition by m.source, m.billing_account_id, m.billing_period)
 ),
 agreed as (
     select
@@ -213,7 +245,7 @@ named as (
         money(cut(pico(o.effective_cost), o.low, o.high, o.days)) as effective_cost,
         money(cut(pico(o.billed_cost), o.billed_low, o.billed_high, o.days)) as billed_cost,
         o.billing_currency,
-        case when if(o.final_when = 'invoiced', o.is_invoiced, $as_of >= if(o.has_term or o.is_credit, o.line_date, o.usage_date) + o.final_after_days)
+        case when if(o.final_when = 'invoiced', (o.source, o.billing_account_id, o.billing_period) in (select (source, billing_account_id, billing_period) from invoiced), $as_of >= if(o.has_term or o.is_credit, o.line_date, o.usage_date) + o.final_after_days)
             then 'Final' else 'Estimated' end as estimate_status,
         o.contract_id
     from ours o

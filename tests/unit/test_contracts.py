@@ -20,7 +20,7 @@ from pipelines.errors import Refused
 from pipelines.home import Home, asset
 from pipelines.policy import Period, Policy
 from pipelines.run import Run
-from pipelines.sources import BILL_LINE
+from pipelines.sources import BILL_LINE, SHAPES
 from pipelines.yaml_file import PolicyRefused
 
 DAY = timedelta(days=1)
@@ -63,6 +63,7 @@ class Warehouse:
         self.table("model_names", dict.fromkeys(names, "varchar"), [])
         more = {"source": "varchar", "delivery_id": "varchar", "source_row": "bigint", "source_file": "varchar"}
         self.table("landed_bills", BILL_LINE | more, [self.line(row, **line) for row, line in enumerate(lines, 1)])
+        self.table("landed_invoices", SHAPES["invoices"] | more, [])
         daily = {
             "usage_date": "date", "provider": "varchar", "billing_account_id": "varchar", "model": "varchar", "service_tier": "varchar",
             "region": "varchar", "team_id": "varchar", "project_id": "varchar", "application": "varchar", "environment": "varchar",
@@ -384,6 +385,34 @@ def test_the_narrowest_scope_makes_the_price(tmp_path: Path) -> None:
     assert price("openai", "gpt-5", "input_uncached", 20) == off("1.25", 3)
     assert [price("openai", "gpt-hidden", meter, 6) for meter in ("input_uncached", "cache_read", "output", "reasoning")] == [8, 8, 20, 20]
     assert made.rows("select count(*) from rates r join rates s on r.provider = s.provider and r.model = s.model and r.service_tier = s.service_tier and r.input_gt = s.input_gt and r.valid_from < s.valid_from and s.valid_from < r.valid_to") == [(0,)]
+
+
+# --- finality ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "documents, wanted",
+    [
+        ([], "Final"),  # who lands no documents of a vendor does not wait for them
+        ([("I-1", "12", "2")], "Final"),  # the tax is on the document alone
+        ([("I-1", "4", "0"), ("I-2", "6.03", "0")], "Final"),  # within close.yaml's invoice_amount
+        ([("I-1", "10.2", "0")], "Estimated"),
+        ([("I-1", "10.2", "0"), ("I-1", "10", "0")], "Final"),  # the second delivery of the document
+        ([("other month", "10", "0")], "Estimated"),
+    ],
+)
+def test_a_bill_is_final_once_its_documents_are_equal(tmp_path: Path, documents: list[tuple[str, str, str]], wanted: str) -> None:
+    loaded = agreed(tmp_path / "p", "")
+    (tmp_path / "p" / "sources.yaml").write_text(SOURCES.replace("provider: openai,", "provider: openai, final_when: invoiced,"))
+    loaded = policy.load(tmp_path / "p")
+    made = Warehouse(loaded, [{"day": date(2026, 10, 2), "cost": "4", "invoice_id": "I-1"}, {"day": date(2026, 10, 3), "cost": "6", "invoice_id": "I-2"}])
+    for seq, (name, amount, tax) in enumerate(documents):
+        made.con.execute("insert into source_files values (?, ?, 'i.csv', 'invoices', 'landed')", [f"i{seq}", seq])
+        made.con.execute(
+            "insert into landed_invoices by name select ? as invoice_id, 'openai' as provider, 'acc' as billing_account_id, ? as billing_period, ? as amount, ? as tax, 'USD' as currency, ? as delivery_id",
+            [name, "2026-09" if name == "other month" else "2026-10", amount, tax, f"i{seq}"],
+        )
+    assert made.work().rows("select distinct estimate_status from origin_charges") == [(wanted,)]
 
 
 RESOLD = """discounts:

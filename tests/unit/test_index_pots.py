@@ -19,7 +19,7 @@ from pipelines.errors import Refused
 from pipelines.home import asset
 from pipelines.policy import Policy
 from pipelines.sample import policy_files
-from pipelines.sources import BILL_LINE, EVENT
+from pipelines.sources import BILL_LINE, EVENT, SHAPES
 
 OCTOBER = (date(2026, 10, 1), date(2026, 11, 1))
 PARAMS = {"period": "2026-10", "period_start": OCTOBER[0], "period_end": OCTOBER[1], "as_of": date(2026, 10, 31)}
@@ -236,6 +236,7 @@ def lines(con: duckdb.DuckDBPyConnection, source: str, *billed: dict[str, object
         "effective_cost": "1", "billed_cost": "1", "billing_currency": "USD", "source": source, "delivery_id": "d1", "source_file": "f",
     }  # fmt: skip
     more = {"source": "varchar", "delivery_id": "varchar", "source_file": "varchar", "source_row": "bigint"}
+    shaped(con, "landed_invoices", SHAPES["invoices"] | more, [])
     shaped(con, "landed_bills", BILL_LINE | more, [{**common, **line, "source_row": n} for n, line in enumerate(billed)])
     con.execute("create or replace table source_files as select 'd1' as delivery_id, 1 as seq, 'f' as path, 'billing' as kind, 'landed' as state")
     con.execute(
