@@ -36,3 +36,6 @@ create or replace temp macro is_scale(number, other, factor) as
 create or replace temp macro percent_of(part, whole) as
     (sign(pico(part)) * sign(pico(whole)) * ((abs(pico(part)) * 20000 // nullif(abs(pico(whole)), 0) + 1) // 2)::hugeint
         * 0.01::decimal(3, 2))::decimal(38, 2);
+-- The currency of every price: public lists are in dollars, and discounts and private prices stand beside them. Amounts at our prices keep
+-- it, accruals too: an exchange rate for what the vendor's bill soon replaces would be one that nobody agreed.
+create or replace temp macro price_currency() as 'USD';

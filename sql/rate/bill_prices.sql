@@ -9,7 +9,7 @@ with days as (
         sum(contracted_cost)::decimal(38, 12) as cost
     from bill_lines
     where usage_period = $period and charge_category = 'Usage' and coalesce(charge_class, '') <> 'Correction'
-        and billing_currency = 'USD' and model is not null and vector_index_id is null and cluster is null
+        and billing_currency = price_currency() and model is not null and vector_index_id is null and cluster is null
         and ((consumed_unit = 'Tokens' and sku_meter in (
                 'input_uncached', 'cache_read', 'cache_write_5m', 'cache_write_1h', 'output', 'reasoning', 'audio_input', 'audio_output'))
             or (consumed_unit = 'Images' and sku_meter = 'images'))

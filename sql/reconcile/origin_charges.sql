@@ -61,7 +61,7 @@ accrued as (
         m.provider, m.billing_account_id, null as sub_account_id, b.legal_entity, 'Usage' as charge_category,
         null as charge_class, 'Accrued usage' as service, m.meter as sku_meter, m.model, null as region, m.service_tier,
         m.activity, null as vector_index_id, null as serving_pool, null as cluster, null as owner, m.usage_date,
-        strftime(m.usage_date, '%Y-%m') as billing_period, 'USD' as billing_currency,
+        strftime(m.usage_date, '%Y-%m') as billing_period, price_currency() as billing_currency,
         case m.meter when 'images' then 'Images' when 'search_units' then 'Search Units' when 'requests' then 'Requests' else 'Tokens' end as consumed_unit,
         'accrual' as origin,
         null as invoice_id,

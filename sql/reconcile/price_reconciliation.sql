@@ -187,7 +187,7 @@ stated as (
             when not is_reported then 'unreported'
             when expected_cost is null then 'unpriced'
             when not is_billed then 'unbilled'
-            when currencies > 1 or billing_currency <> 'USD' then 'not_comparable'
+            when currencies > 1 or billing_currency <> price_currency() then 'not_comparable'
             when cost_agrees and (billed_quantity is null or provider_quantity is null or quantity_agrees) then 'matched'
             when not is_certain then 'not_comparable'
             when billed_quantity is null or provider_quantity is null then 'variance_cost'
@@ -203,13 +203,13 @@ stated as (
 )
 select
     provider, billing_account_id, usage_date, model, meter, grain_level, provider_quantity, billed_quantity, expected_cost, billed_cost,
-    coalesce(billing_currency, 'USD') as billing_currency, quantity_variance, price_variance,
+    coalesce(billing_currency, price_currency()) as billing_currency, quantity_variance, price_variance,
     billed_cost - expected_cost - quantity_variance - price_variance as cross_variance,
     state,
     case
         when state = 'unpriced' then 'no price of ' || without_price
         when state <> 'not_comparable' then null
         when grain_level = 'none' then 'the bill counts what the report does not, or covers several days'
-        when currencies > 1 or billing_currency <> 'USD' then 'the bill is in another currency than our prices'
+        when currencies > 1 or billing_currency <> price_currency() then 'the bill is in another currency than our prices'
         else 'the price depends on what the report does not tell: the size or the hour of each call, or the volume of the month' end as reason
 from stated

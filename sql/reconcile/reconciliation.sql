@@ -18,7 +18,7 @@ with billed as (
         k.comparison_id, k.provider, k.billing_account_id, k.model, k.meter, k.variant, k.usage_date, k.grain_level, k.comparability,
         case when bool_and(c.consumed_unit = 'Tokens' or k.comparability = 'other_unit') then sum(c.consumed_quantity) end::decimal(38, 12) as quantity,
         sum(c.effective_cost)::decimal(38, 12) as cost,
-        bool_and(c.billing_currency = 'USD') as is_our_currency
+        bool_and(c.billing_currency = price_currency()) as is_our_currency
     from charge_comparisons k
     join origin_charges c on c.usage_period = $period and c.charge_id = k.charge_id
     where k.usage_period = $period

@@ -387,6 +387,22 @@ def test_the_narrowest_scope_makes_the_price(tmp_path: Path) -> None:
     assert made.rows("select count(*) from rates r join rates s on r.provider = s.provider and r.model = s.model and r.service_tier = s.service_tier and r.input_gt = s.input_gt and r.valid_from < s.valid_from and s.valid_from < r.valid_to") == [(0,)]
 
 
+# --- currencies of accruals ---------------------------------------------------------------------------------------------
+
+
+def test_an_accrual_is_in_the_currency_of_our_prices_and_the_bill_in_its_own(tmp_path: Path) -> None:
+    """Two days of use at 4 dollars; then the bill of the first comes, in yuan, and replaces it."""
+    used = [{"usage_date": date(2026, 10, day), "team_id": "a", "output_tokens": 2_000_000} for day in (1, 2)]
+    bill = {"day": date(2026, 10, 1), "cost": "28", "billing_currency": "CNY", "model_as_logged": "gpt-x", "sku_meter": "output", "consumed_quantity": "2000000", "consumed_unit": "Tokens"}
+    amounts = "select usage_date, origin, billing_currency, effective_cost from origin_charges order by 1"
+    first, second = date(2026, 10, 1), date(2026, 10, 2)
+    accrued = Warehouse(agreed(tmp_path / "p", ""), [], used).work()
+    assert accrued.rows(amounts) == [(first, "accrual", "USD", 4), (second, "accrual", "USD", 4)]
+    billed = Warehouse(agreed(tmp_path / "p", ""), [bill], used).work()
+    assert billed.rows(amounts) == [(first, "bill", "CNY", 28), (second, "accrual", "USD", 4)]
+    assert billed.rows("select state, metered_cost, billed_cost from reconciliation order by usage_date") == [("not_comparable", None, 28), ("unbilled", 4, None)]
+
+
 # --- finality ----------------------------------------------------------------------------------------------------------
 
 
