@@ -13,6 +13,7 @@ from typing import Any
 
 os.environ.setdefault("OPENPYXL_LXML", "False")  # with or without lxml: the same bytes
 
+import polars as pl
 from openpyxl import Workbook
 from openpyxl.formatting.rule import CellIsRule
 from openpyxl.styles import Alignment, Border, Font, PatternFill, Side
@@ -22,7 +23,7 @@ from openpyxl.workbook.defined_name import DefinedName
 from openpyxl.worksheet.table import Table, TableStyleInfo
 from openpyxl.worksheet.worksheet import Worksheet
 
-from pipelines.render.finish import finish
+from pipelines.render.finish import Filled, finish
 from pipelines.render.names import cell_text, clip, looks_like_formula
 
 NAVY, TEAL, INK, MUTED, RULE, PANEL, WHITE = "14304F", "0F7B8A", "1F2937", "5B6573", "D1D5DB", "F3F6F9", "FFFFFF"
@@ -116,8 +117,8 @@ class Book:
         self.wb.remove(self.wb.active)
         self._styles: dict[tuple[Look, bool], Any] = {}
         self._cached: dict[str, dict[str, Any]] = {}
-        self._tables: dict[str, tuple[int, Iterable[tuple[Any, ...]]]] = {}
-        self._chart_texts: list[str] = []
+        self._tables: dict[str, Filled] = {}
+        self._chart_texts: dict[str, list[str]] = {}
 
     def sheet(self, title: str, heading: str, widths: Sequence[float], tall: bool = True) -> Worksheet:
         """A sheet with the navy band in rows 1 and 2; columns from B, A is the margin."""
@@ -260,9 +261,8 @@ class Book:
             self.put(ws, row + 1, column, value, figure)
         self.put(ws, row + 2, column, note, replace(base, size=9, color=MUTED))
 
-    def table(self, ws: Worksheet, row: int, name: str, columns: Sequence[Column], rows: Sequence[tuple[Any, ...]]) -> None:
-        """A real Excel table with filters, headings in `row` from column A; its rows are written by the last pass."""
-        rows = rows or [(None,) * len(columns)]
+    def table(self, ws: Worksheet, row: int, name: str, columns: Sequence[Column], count: int, frames: Iterable[pl.DataFrame]) -> None:
+        """A real Excel table with filters, headings in `row` from column A; its `count` rows are written by the last pass."""
         self.header(ws, row, columns, first=1, height=30)
         for number, column in enumerate(columns, start=1):
             ws.column_dimensions[letter(number)].width = column.width
@@ -270,15 +270,18 @@ class Book:
             self._style(ws.cell(row + 2, number), column.look, True)
             for sample in (row + 1, row + 2):
                 ws.cell(sample, number).value = 0
-        table = Table(displayName=name, name=name, ref=f"A{row}:{letter(len(columns))}{row + len(rows)}")
+        table = Table(displayName=name, name=name, ref=f"A{row}:{letter(len(columns))}{row + max(count, 1)}")
         table.tableStyleInfo = TableStyleInfo(name="TableStyleLight1", showRowStripes=True)
+        table._initialise_columns()  # else openpyxl makes a cell for every row of the table
+        for named, column in zip(table.tableColumns, columns, strict=True):
+            named.name = column.title
         ws.add_table(table)
         ws.print_title_rows = f"{row}:{row}"
-        self._tables[ws.title] = (row + 1, rows)
+        self._tables[ws.title] = Filled(row + 1, count, frames)
 
     def chart(self, ws: Worksheet, chart: Any, anchor: str, text: str) -> None:
         ws.add_chart(chart, anchor)
-        self._chart_texts.append(text)
+        self._chart_texts.setdefault(ws.title, []).append(text)
 
     def name(self, name: str, sheet: str, cell: str) -> None:
         self.wb.defined_names[name] = DefinedName(name, attr_text=f"'{sheet}'!${cell[0]}${cell[1:]}")
@@ -292,7 +295,7 @@ class Book:
         return finish(
             raw.getvalue(),
             cached={number[sheet]: values for sheet, values in self._cached.items()},
-            tables={number[sheet]: rows for sheet, rows in self._tables.items()},
-            chart_texts=self._chart_texts,
+            tables={number[sheet]: table for sheet, table in self._tables.items()},
+            chart_texts=[text for sheet in self.wb.sheetnames for text in self._chart_texts.get(sheet, ())],
             as_of=self.stamp.as_of,
         )

@@ -13,6 +13,7 @@ from pipelines.render import controls, figures, gpus, rates, words
 from pipelines.render.book import CHANGE, COUNT, MONEY, NOTE, QUANTITY, Book, Column, Look, Stamp, with_symbol
 from pipelines.render.figures import CENT, ZERO
 from pipelines.render.names import clip, month
+from pipelines.render.rows import of_tuples
 from pipelines.render.summary import controls_line, stacked_chart, sums_by, top_table
 
 _MONEY = Look(MONEY, align="right")
@@ -441,7 +442,7 @@ class Company:
             )
             for x, posting in ((x, _posting(x)) for x in self.lines)
         ]  # fmt: skip
-        self.book.table(ws, 1, "Lines", columns, rows)
+        self.book.table(ws, 1, "Lines", columns, len(rows), of_tuples(rows))
 
     def _notes(self, title: str) -> None:
         controls.notes_sheet(self.book, title, self.rules, self.weights, None)

@@ -75,11 +75,11 @@ def team_sheet(team: Team, title: str) -> None:
 
 def _team_checks(team: Team) -> list[Check]:
     lines, total = team.lines, team.total
-    exact = sum((row["amount"] for row in team.detail), ZERO)
+    exact = team.detail.amount
     on_lines = sum((line["exact"] for line in lines), ZERO)
     posted = sum((line["amount"] for line in lines), ZERO)
     worst = max((abs(line["amount"] - line["exact"]) for line in lines), default=ZERO)
-    ledger_rows = Decimal(sum(row["ledger_rows"] for row in team.detail))
+    ledger_rows = Decimal(team.detail.ledger_rows)
     held = Decimal(figures.ledger_rows(team.con, **team.scope))
     detail = ("SUM(Detail[Amount])", exact)
     allowed = CENT * max(1, len(lines))

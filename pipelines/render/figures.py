@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from io import BytesIO
 from typing import Any
 
 import duckdb
+from pyarrow.parquet import ParquetWriter
+
+from pipelines.render.rows import BATCH
 
 Row = dict[str, Any]
 ZERO = Decimal(0)
 DETAIL_LIMIT = 200_000
 CENT = Decimal("0.01")
 
-# From fine to coarse: what a row of Detail is about, until it fits.
+# From fine to coarse: what a row of Detail no longer says, until it fits.
 _GRAINS = (
-    ("l.usage_date", "l.project_id", "l.application", "l.environment"),
-    ("null::date as usage_date", "l.project_id", "l.application", "l.environment"),
-    ("null::date as usage_date", "null as project_id", "null as application", "null as environment"),
+    ((), "one row per day, line, project, application, environment, meter and rule"),
+    (
+        ("application", "environment", "meter", "cost_pool", "rule_id"),
+        "one row per day, line and project: meters, applications and rules were summed, there were too many rows",
+    ),
+    (
+        ("usage_date", "application", "environment", "meter", "cost_pool", "rule_id"),
+        "one row per line and project: days, meters, applications and rules were summed, there were too many rows",
+    ),
+    (
+        ("usage_date", "project_id", "application", "environment", "meter", "cost_pool", "rule_id"),
+        "one row per line: days and projects were summed, there were too many rows",
+    ),
 )
+MOST_USES = 400  # rows of Usage; what is smaller is summed in the last one
 
 
 def rows(con: duckdb.DuckDBPyConnection, sql: str, **values: Any) -> list[Row]:
@@ -50,7 +66,7 @@ def lines(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
             select
                 line_id, sum(chargeback_cost)::decimal(38, 12) as cost, bool_or(method = 'rate') as sold,
                 count(*) filter (chargeback_cost <> 0) = 0 and sum(effective_cost) <> 0 as covered
-            from ledger where period = $period and version = $version group by all
+            from ledger where period = $period and version = $version {chosen.replace("s.", "")} group by all
         )
         select
             s.*, coalesce(b.cost, 0)::decimal(38, 12) as cost, coalesce(b.sold, false) as sold, coalesce(b.covered, false) as covered
@@ -65,36 +81,202 @@ def lines(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
     return found
 
 
-def detail(con: duckdb.DuckDBPyConnection, limit: int = DETAIL_LIMIT, **scope: Any) -> tuple[list[Row], str]:
-    """The team's ledger, summed to a readable grain, and that grain in words. `amount` is in the statement's currency."""
-    for level, grain in enumerate(_GRAINS):
-        found = rows(
-            con,
-            f"""
+def take(con: duckdb.DuckDBPyConnection, **scope: Any) -> None:
+    """The ledger rows of one team as the temporary table `mine`: read once, summed by everything that follows.
+
+    `amount` is in the statement's currency. `use_no` is the row of the sheet Usage: 1 is what costs most of the project that costs most.
+    """
+    con.execute("create or replace temp table mine as" + _MINE, scope)
+    con.execute(
+        """
+        create or replace temp table uses as
+        with summed as (
             select
-                s.line_no, {", ".join(grain)}, l.category, l.activity, l.service, l.model, l.cost_pool, l.rule_id,
-                l.original_period, l.estimate_status, l.billing_currency, l.consumed_unit,
-                sum(l.consumed_quantity)::decimal(38, 12) as quantity, sum(l.list_cost)::decimal(38, 12) as list_cost,
-                sum(l.effective_cost)::decimal(38, 12) as effective_cost,
-                sum(l.chargeback_cost)::decimal(38, 12) as chargeback_cost, count(*) as ledger_rows, max(s.fx_rate) as fx_rate
-            from ledger l
-            left join statement_lines s on s.line_id = l.line_id and s.period = l.period and s.version = l.version and s.team_id = l.team_id
-            where l.period = $period and l.version = $version and l.team_id = $team_id
-            group by all
-            order by all
-            """,
-            **scope,
-        )
-        if len(found) <= limit or level == len(_GRAINS) - 1:
-            break
-    for row in found:
-        row["amount"] = row["chargeback_cost"] * (row["fx_rate"] or 1)
-    words = (
-        "one row per day, line, project, application, environment and rule",
-        "one row per line, project, application, environment and rule: the days were summed, there were too many rows",
-        "one row per line and rule: days and projects were summed, there were too many rows",
+                project_id, service, model, meter, unit, billing_currency, sum(quantity)::decimal(38, 12) as quantity,
+                sum(list_cost)::decimal(38, 12) as list_cost, sum(amount)::decimal(38, 12) as amount, max(fx_rate) as fx_rate
+            from mine where category = 'direct' group by all
+        ),
+        projects as (select project_id, sum(amount)::decimal(38, 12) as project_amount from summed group by all)
+        select
+            row_number() over (
+                order by p.project_amount desc, p.project_id nulls last, s.amount desc, s.service, s.model, s.meter, s.unit, s.billing_currency
+            ) as use_no, s.*
+        from summed s join projects p on p.project_id is not distinct from s.project_id
+        """
     )
-    return found, words[level]
+
+
+_MINE = """
+    with meters as (select charge_id, any_value(sku_meter) as meter from charges where period = $period group by all)
+    select
+        l.ledger_id, s.line_no, l.line_id, l.usage_date, l.category, l.activity, l.service, l.model, m.meter, l.project_id, l.application,
+        l.environment, l.cost_pool, l.rule_id, l.method, l.original_period, l.estimate_status, l.billing_currency, l.consumed_unit as unit,
+        l.consumed_quantity as quantity, l.list_cost, l.effective_cost, l.chargeback_cost, coalesce(s.fx_rate, 1) as fx_rate,
+        (l.chargeback_cost * coalesce(s.fx_rate, 1))::decimal(38, 12) as amount
+    from ledger l
+    left join meters m on m.charge_id = l.charge_id
+    left join statement_lines s on s.line_id = l.line_id and s.period = l.period and s.version = l.version and s.team_id = l.team_id
+    where l.period = $period and l.version = $version and l.team_id = $team_id
+"""
+
+
+@dataclass(frozen=True)
+class Detail:
+    """What the temporary table `detail` holds: how many rows, of what grain in words, and their sums."""
+
+    count: int
+    grain: str
+    ledger_rows: int
+    amount: Decimal
+    is_whole: bool  # nothing was summed away
+
+
+def detail(con: duckdb.DuckDBPyConnection, limit: int = DETAIL_LIMIT) -> Detail:
+    """The team's ledger (`take` first) as the temporary table `detail`, summed to the finest grain that has no more than `limit` rows."""
+    for level, (left_out, grain) in enumerate(_GRAINS):
+        con.execute("create or replace temp table detail as " + _detail_select(left_out))
+        (count, ledger_rows, amount) = con.execute("select count(*), coalesce(sum(ledger_rows), 0), coalesce(sum(amount), 0) from detail").fetchall()[0]
+        if count <= limit:
+            break
+    return Detail(count, grain, int(ledger_rows), amount, level == 0)
+
+
+def full_detail(con: duckdb.DuckDBPyConnection) -> bytes:
+    """Every row of the finest grain as Parquet: what a workbook with too many rows could not hold. `take` first."""
+    reader = con.sql(f"select * exclude (use_no) from ({_detail_select(())})").to_arrow_reader(BATCH)
+    out = BytesIO()
+    with ParquetWriter(out, reader.schema, compression="zstd") as writer:
+        for batch in reader:
+            writer.write_batch(batch)
+    return out.getvalue()
+
+
+def _detail_select(left_out: tuple[str, ...]) -> str:
+    kept = ("usage_date", "project_id", "application", "environment", "meter", "cost_pool", "rule_id")
+    shown = [f"null::{'date' if name == 'usage_date' else 'varchar'} as {name}" if name in left_out else f"m.{name}" for name in kept]
+    return f"""
+        select
+            m.line_no, case when m.category = 'direct' then least(u.use_no, {MOST_USES}) end as use_no, {", ".join(shown)}, m.category, m.activity,
+            m.service, m.model, m.unit, m.original_period, m.estimate_status, m.billing_currency,
+            sum(m.quantity)::decimal(38, 12) as quantity, sum(m.list_cost)::decimal(38, 12) as list_cost,
+            sum(m.effective_cost)::decimal(38, 12) as effective_cost, sum(m.amount)::decimal(38, 12) as amount, count(*) as ledger_rows
+        from mine m
+        left join uses u on m.category = 'direct' and u.project_id is not distinct from m.project_id and u.service is not distinct from m.service
+            and u.model is not distinct from m.model and u.meter is not distinct from m.meter and u.unit is not distinct from m.unit
+            and u.billing_currency = m.billing_currency
+        group by all
+        order by all
+    """
+
+
+def uses(con: duckdb.DuckDBPyConnection) -> list[Row]:
+    """The team's own usage by project, service, model and meter, by `use_no`; the last row holds all that are smaller."""
+    return rows(
+        con,
+        f"""
+        select * from uses where use_no < {MOST_USES}
+        union all by name
+        select
+            {MOST_USES} as use_no, 'all smaller ones' as service, sum(list_cost)::decimal(38, 12) as list_cost, sum(amount)::decimal(38, 12) as amount,
+            case when count(distinct billing_currency) = 1 then max(billing_currency) end as billing_currency, max(fx_rate) as fx_rate
+        from uses where use_no >= {MOST_USES} having count(*) > 0
+        order by use_no
+        """,
+    )
+
+
+def by_resource(con: duckdb.DuckDBPyConnection) -> list[tuple[str, Decimal]]:
+    """(model or service, amount) of the team, the largest first."""
+    return _sums(con, "coalesce(model, service, 'other')")
+
+
+def by_project(con: duckdb.DuckDBPyConnection) -> list[tuple[str, Decimal]]:
+    """(project, amount) of the team, the largest first; what names none says why."""
+    return _sums(con, "coalesce(project_id, case category when 'shared' then 'share of common cost' when 'recovery' then 'recovery' else 'no project named' end)")
+
+
+def _sums(con: duckdb.DuckDBPyConnection, name: str) -> list[tuple[str, Decimal]]:
+    return con.execute(
+        f"select {name} as name, sum(amount)::decimal(38, 12) as amount from mine group by all having sum(amount) <> 0 order by abs(sum(amount)) desc, 1"
+    ).fetchall()
+
+
+def by_day(con: duckdb.DuckDBPyConnection, period: str) -> tuple[dict[date, tuple[Decimal, Decimal]], Decimal]:
+    """(own, shared) of every day that has cost, and what was booked for earlier months."""
+    found = con.execute(
+        """
+        select
+            usage_date, coalesce(sum(amount) filter (category <> 'shared'), 0)::decimal(38, 12), coalesce(sum(amount) filter (category = 'shared'), 0)::decimal(38, 12)
+        from mine where original_period = $period group by all order by all
+        """,
+        {"period": period},
+    ).fetchall()
+    earlier = con.execute("select coalesce(sum(amount), 0)::decimal(38, 12) from mine where original_period <> $period", {"period": period}).fetchall()[0][0]
+    return {day: (own, shared) for day, own, shared in found}, earlier
+
+
+def largest_of_days(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:
+    """What cost most on each day of the month: activity, model or service, amount."""
+    return rows(
+        con,
+        """
+        with summed as (
+            select usage_date, activity, coalesce(model, service) as what, sum(amount)::decimal(38, 12) as amount
+            from mine where original_period = $period and category <> 'recovery' group by all
+        )
+        from summed where amount > 0
+        qualify row_number() over (partition by usage_date order by amount desc, activity, what) = 1
+        order by usage_date
+        """,
+        period=period,
+    )
+
+
+def estimated(con: duckdb.DuckDBPyConnection) -> Decimal:
+    """How much of the team's charge has no final bill yet."""
+    return con.execute("select coalesce(sum(amount), 0)::decimal(38, 12) from mine where estimate_status = 'Estimated'").fetchall()[0][0]
+
+
+def changes(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
+    """Why each line moved since the month before, the largest move first."""
+    return rows(
+        con,
+        """
+        from cost_changes where period = $period and version = $version and team_id = $team_id
+        order by abs(change) desc, category, activity, service, model
+        """,
+        **scope,
+    )
+
+
+def trend(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
+    """Up to thirteen months to this one, oldest first, each in its newest version (this one in the version shown)."""
+    return rows(
+        con,
+        """
+        with totals as (
+            select
+                period, version, sum(direct_amount)::decimal(18, 2) as own, sum(shared_amount)::decimal(18, 2) as shared,
+                sum(adjustment_amount + recovery_amount)::decimal(18, 2) as other, sum(total_amount)::decimal(18, 2) as total
+            from statements
+            where team_id = $team_id and (period < $period or (period = $period and version = $version))
+            group by all
+        ),
+        tokens as (
+            select
+                l.period, l.version, sum(l.consumed_quantity)::decimal(38, 12) as tokens, sum(l.chargeback_cost)::decimal(38, 12) as token_cost,
+                count(distinct l.billing_currency) as currencies
+            from ledger l
+            where l.team_id = $team_id and l.category = 'direct' and l.activity = 'inference' and lower(l.consumed_unit) = 'tokens'
+            group by all
+        )
+        select t.*, k.tokens, case when k.currencies = 1 then k.token_cost end as token_cost
+        from totals t left join tokens k on k.period = t.period and k.version = t.version
+        qualify row_number() over (partition by t.period order by t.version desc) = 1
+        order by t.period desc limit 13
+        """,
+        **scope,
+    )[::-1]
 
 
 def shared(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
@@ -147,23 +329,16 @@ def invoices(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
     )
 
 
-def tokens(con: duckdb.DuckDBPyConnection, **scope: Any) -> tuple[Decimal, Decimal, str | None]:
-    """(tokens, what they cost, currency) of the token-priced model calls charged directly; currency None when mixed."""
-    mine = "and l.team_id = $team_id" if "team_id" in scope else ""
-    found = rows(
-        con,
-        f"""
+def tokens(con: duckdb.DuckDBPyConnection) -> tuple[Decimal, Decimal, str | None]:
+    """(tokens, what they cost, currency) of the team's token-priced model calls charged directly; currency None when mixed."""
+    return con.execute(
+        """
         select
-            coalesce(sum(l.consumed_quantity), 0)::decimal(38, 12) as tokens,
-            coalesce(sum(l.chargeback_cost), 0)::decimal(38, 12) as cost,
-            case when count(distinct l.billing_currency) = 1 then max(l.billing_currency) end as currency
-        from ledger l
-        where l.period = $period and l.version = $version and l.category = 'direct' and l.activity = 'inference'
-            and lower(l.consumed_unit) = 'tokens' {mine}
-        """,
-        **scope,
-    )[0]
-    return found["tokens"], found["cost"], found["currency"]
+            coalesce(sum(quantity), 0)::decimal(38, 12), coalesce(sum(chargeback_cost), 0)::decimal(38, 12),
+            case when count(distinct billing_currency) = 1 then max(billing_currency) end
+        from mine where category = 'direct' and activity = 'inference' and lower(unit) = 'tokens'
+        """
+    ).fetchall()[0]
 
 
 def ledger_rows(con: duckdb.DuckDBPyConnection, **scope: Any) -> int:

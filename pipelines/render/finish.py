@@ -7,57 +7,73 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Callable, Iterable
-from datetime import date, datetime
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from html import escape
 from io import BytesIO
 from typing import Any
 
+import polars as pl
 from openpyxl.utils import get_column_letter
 
-from pipelines.render.names import cell_text, looks_like_formula
+from pipelines.render import rows
+from pipelines.render.names import cell_text
 
 _FORMULA = re.compile(r'<c r="([A-Z]+\d+)"( s="\d+")?(?: t="\w+")?><f>(.*?)</f><v ?(?:/>|></v>)</c>', re.DOTALL)
 _STAMPS = re.compile(r"(<dcterms:(?:created|modified)[^>]*>)[^<]*(<)")
-_DAY_ZERO = date(1899, 12, 30)
+_LARGE = 500_000  # rows of a table from which its part may need the zip format for more than 2 GB
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A table whose rows the last pass writes in place of two sample rows, plain and quoted, from row `first` on."""
+
+    first: int
+    count: int
+    frames: Iterable[pl.DataFrame]
 
 
 def finish(
     raw: bytes,
     *,
     cached: dict[int, dict[str, Any]],
-    tables: dict[int, tuple[int, Iterable[tuple[Any, ...]]]],
+    tables: dict[int, Filled],
     chart_texts: list[str],
     as_of: date | None,
 ) -> bytes:
-    """The finished workbook. `cached`: sheet number (from 1) -> cell -> value. `tables`: sheet number -> (row of the two
-    sample rows, plain and quoted, and the rows that replace them). `as_of` is the only date in the document properties.
+    """The finished workbook. `cached`: sheet number (from 1) -> cell -> value. `tables`: sheet number -> its table.
+    `as_of` is the only date in the document properties.
     """
     stamp = f"{(as_of or date(2000, 1, 1)).isoformat()}T00:00:00Z"
-    edits: dict[str, list[Callable[[str], str]]] = {"docProps/core.xml": [lambda xml: _STAMPS.sub(rf"\g<1>{stamp}\2", xml)]}
+    edits: dict[str, Callable[[str], str]] = {"docProps/core.xml": lambda xml: _STAMPS.sub(rf"\g<1>{stamp}\2", xml)}
     for number, values in cached.items():
-        edits.setdefault(f"xl/worksheets/sheet{number}.xml", []).append(lambda xml, v=values: _with_values(xml, v))
-    for number, (first, rows) in tables.items():
-        edits.setdefault(f"xl/worksheets/sheet{number}.xml", []).append(lambda xml, f=first, r=rows: _with_rows(xml, f, r))
+        edits[_sheet(number)] = lambda xml, v=values: _with_values(xml, v)
+    filled = {_sheet(number): table for number, table in tables.items()}
+    texts = iter(chart_texts)
     out = BytesIO()
     with zipfile.ZipFile(BytesIO(raw)) as source, zipfile.ZipFile(out, "w") as target:
         for name in sorted(source.namelist(), key=_part_order):
             content = source.read(name)
-            texts = list(edits.get(name, ()))
+            edit = edits.get(name)
             if name.startswith("xl/drawings/drawing"):
-                texts.append(lambda xml: _described(xml, chart_texts))
+                edit = lambda xml: _described(xml, texts)  # noqa: E731
             elif name.startswith("xl/charts/chart"):
-                texts.append(_chart)
-            if texts:
-                text = content.decode("utf-8")
-                for edit in texts:
-                    text = edit(text)
-                content = text.encode("utf-8")
+                edit = _chart
+            if edit:
+                content = edit(content.decode("utf-8")).encode("utf-8")
             info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
             info.create_system, info.external_attr, info.compress_type = 3, 0o600 << 16, zipfile.ZIP_DEFLATED
-            target.writestr(info, content, compresslevel=6)
+            table = filled.get(name)
+            with target.open(info, "w", force_zip64=table is not None and table.count > _LARGE) as part:
+                for piece in _with_rows(content.decode("utf-8"), table) if table else [content]:
+                    part.write(piece)
     return out.getvalue()
+
+
+def _sheet(number: int) -> str:
+    return f"xl/worksheets/sheet{number}.xml"
 
 
 def _part_order(name: str) -> tuple[int, str]:
@@ -77,49 +93,25 @@ def _value(value: Any) -> tuple[str, str]:
     if isinstance(value, str):
         return ' t="str"', escape(cell_text(value), quote=False)
     if isinstance(value, Decimal | float):
-        return "", number(value)
+        return "", rows.number(value)
     return "", str(value)
 
 
-def number(value: Decimal | float | int) -> str:
-    """The shortest text that reads back as the same double."""
-    double = float(value)
-    return str(int(double)) if double.is_integer() and abs(double) < 1e15 else repr(double)
-
-
-def _with_rows(xml: str, first: int, rows: Iterable[tuple[Any, ...]]) -> str:
-    """Put `rows` in the place of the two sample rows, in their styles; text is always an inline string."""
+def _with_rows(xml: str, table: Filled) -> Iterator[bytes]:
+    """The sheet in pieces, the table's rows in the place of the two sample rows and in their styles."""
+    first = table.first
     plain = re.search(rf'<row r="{first}"[^>]*>(.*?)</row>', xml, re.DOTALL)
     quoted = re.search(rf'<row r="{first + 1}"[^>]*>(.*?)</row>', xml, re.DOTALL)
     assert plain and quoted, "the sample rows are missing"
-    styles = [re.findall(r'<c r="([A-Z]+)\d+" s="(\d+)"', match[1]) for match in (plain, quoted)]
-    columns = [(f'<c r="{letter}', style, other) for (letter, style), (_, other) in zip(*styles, strict=True)]
-    parts, at = [], first
-    for row in rows:
-        cells = []
-        for (head, style, other), value in zip(columns, row, strict=True):
-            if value is None:
-                continue
-            if isinstance(value, str):
-                text = cell_text(value)
-                chosen = other if looks_like_formula(text) else style
-                cells.append(
-                    f'{head}{at}" s="{chosen}" t="inlineStr"><is><t xml:space="preserve">{escape(text, quote=False)}</t></is></c>'
-                )
-            elif isinstance(value, date) and not isinstance(value, datetime):
-                cells.append(f'{head}{at}" s="{style}"><v>{(value - _DAY_ZERO).days}</v></c>')
-            else:
-                cells.append(f'{head}{at}" s="{style}"><v>{number(value)}</v></c>')
-        parts.append(f'<row r="{at}">{"".join(cells)}</row>')
-        at += 1
-    xml = xml[: plain.start()] + "".join(parts) + xml[quoted.end() :]
-    last = get_column_letter(len(columns))
-    return re.sub(r'(<dimension ref="[A-Z]+\d+:)[A-Z]+\d+(")', rf"\g<1>{last}{max(at - 1, first)}\2", xml, count=1)
+    pairs = zip(*(re.findall(r'<c r="([A-Z]+)\d+" s="(\d+)"', match[1]) for match in (plain, quoted)), strict=True)
+    styles = [(letter, style, other) for (letter, style), (_, other) in pairs]
+    area = rf"\g<1>{get_column_letter(len(styles))}{first + max(table.count, 1) - 1}\2"
+    yield re.sub(r'(<dimension ref="[A-Z]+\d+:)[A-Z]+\d+(")', area, xml[: plain.start()], count=1).encode("utf-8")
+    yield from rows.xml(table.frames, styles, first)
+    yield xml[quoted.end() :].encode("utf-8")
 
 
-def _described(xml: str, texts: list[str]) -> str:
-    left = iter(texts)
-
+def _described(xml: str, left: Iterator[str]) -> str:
     def describe(match: re.Match[str]) -> str:
         return f'{match[1]} descr="{escape(cell_text(next(left, "Chart")))}"'
 

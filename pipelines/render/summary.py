@@ -17,7 +17,7 @@ from openpyxl.chart.text import RichText
 from openpyxl.drawing.text import CharacterProperties, Paragraph, ParagraphProperties, RichTextProperties
 from openpyxl.utils.datetime import to_excel
 
-from pipelines.render import words
+from pipelines.render import figures, words
 from pipelines.render.book import CHANGE, MONEY, MUTED, NOTE, RULE, SERIES, TEXT, WHITE, Book, Column, Look, with_symbol
 from pipelines.render.controls import all_good
 from pipelines.render.figures import CENT, ZERO
@@ -43,9 +43,9 @@ def team_sheet(team: Team, title: str) -> None:
     if team.earlier:
         book.put(ws, 26, 2, "What was booked now for earlier months is not in the chart; it is on the sheet Days.", NOTE)
     book.section(ws, 10, 11, 13, "By model or service")
-    top_table(book, ws, 10, sums_by(team.detail, lambda row: row["model"] or row["service"] or "other"))
+    top_table(book, ws, 10, figures.by_resource(team.con))
     book.section(ws, 28, 11, 13, "By project")
-    top_table(book, ws, 28, sums_by(team.detail, _project), TOP)
+    top_table(book, ws, 28, figures.by_project(team.con), TOP)
     _moves(team, ws, 28)
     ws.print_area = "A1:M38"
 
@@ -58,10 +58,6 @@ def controls_line(book: Book, ws: Any, note: str) -> None:
     book.link(ws, 8, 5, "see Controls", "Controls")
     book.put(ws, 8, 8, note, NOTE)
     book.link(ws, 8, 11, "How to read this", "Notes")
-
-
-def _project(row: dict[str, Any]) -> str:
-    return row["project_id"] or {"shared": "share of common cost", "recovery": "recovery"}.get(row["category"], "no project named")
 
 
 def _tiles(team: Team, ws: Any) -> None:

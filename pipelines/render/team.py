@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
@@ -30,6 +29,7 @@ from pipelines.render.book import (
 )
 from pipelines.render.figures import ZERO, Row
 from pipelines.render.names import month
+from pipelines.render.rows import of_query
 
 SECTIONS = {
     "direct": "Own usage",
@@ -54,15 +54,16 @@ Split = tuple[Decimal, Decimal]  # own usage, shared
 class Team:
     """Figures of one team, read once, and the sheets made of them."""
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, period: str, version: int, team_id: str) -> None:
+    def __init__(self, con: duckdb.DuckDBPyConnection, period: str, version: int, team_id: str, limit: int = figures.DETAIL_LIMIT) -> None:
         scope = {"period": period, "version": version, "team_id": team_id}
         self.con, self.scope, self.period = con, scope, period
         self.statements = figures.statements(con, **scope)
         self.lines = figures.lines(con, **scope)
-        self.detail, self.grain = figures.detail(con, **scope)
+        figures.take(con, **scope)
+        self.detail = figures.detail(con, limit)
         self.shared = figures.shared(con, **scope)
         self.invoices = figures.invoices(con, **scope)
-        self.tokens = figures.tokens(con, **scope)
+        self.tokens = figures.tokens(con)
         head = self.statements[0]
         self.currency, self.name = head["currency"], head["team_name"]
         self.total = sum((s["total_amount"] for s in self.statements), ZERO)
@@ -256,9 +257,6 @@ class Team:
             so_far += total
             before = f"F{row - 1}+" if row > 5 else ""
             self.book.line(ws, row, columns, [day, *split, (f"SUM(C{row}:D{row})", total), (f"{before}E{row}", so_far), *largest.get(day, (None, None))])
-        if not self.days:
-            self.book.put(ws, 5, 2, "There are no days: the detail is summed over the month.")
-            return
         own, shared = (sum((split[i] for _, split in self.days), ZERO) for i in (0, 1))
         sums = [(f"SUM({c}5:{c}{row})", value) for c, value in zip("CDE", (own, shared, own + shared), strict=True)]
         if self.earlier:
@@ -275,30 +273,16 @@ class Team:
 
     def _by_day(self, through: date) -> tuple[list[tuple[date, Split]], Decimal]:
         """Every day of the month, of a draft only so far, with its cost; and what was booked for earlier months."""
-        sums: dict[date, list[Decimal]] = defaultdict(lambda: [ZERO, ZERO])
-        earlier = ZERO
-        for row in self.detail:
-            if row["usage_date"] is None:
-                return [], ZERO
-            if row["original_period"] != self.period:
-                earlier += row["amount"]
-            else:
-                sums[row["usage_date"]][row["category"] == "shared"] += row["amount"]
-        days = sorted({*sums, *figures.days(self.con, self.period, through if self.scope["version"] == 0 else None)})
-        return [(day, (sums[day][0], sums[day][1])) for day in days], earlier
+        found, earlier = figures.by_day(self.con, self.period)
+        days = sorted({*found, *figures.days(self.con, self.period, through if self.scope["version"] == 0 else None)})
+        return [(day, found.get(day, (ZERO, ZERO))) for day in days], earlier
 
     def _largest(self) -> dict[date, tuple[str, Decimal]]:
-        """Per day of the month, what cost most: service and model, and its amount."""
-        sums: dict[tuple[date, str], Decimal] = defaultdict(lambda: ZERO)
-        for row in self.detail:
-            if row["original_period"] == self.period and row["category"] != "recovery":
-                name = " – ".join(part for part in (words.plain(row["activity"]), row["model"] or row["service"]) if part)
-                sums[row["usage_date"], name] += row["amount"]
-        found: dict[date, tuple[str, Decimal]] = {}
-        for (day, name), amount in sorted(sums.items(), key=lambda item: (-item[1], item[0][1])):
-            if amount > 0:
-                found.setdefault(day, (name, amount))
-        return found
+        """Per day of the month, what cost most: activity and model or service, and its amount."""
+        return {
+            one["usage_date"]: (" – ".join(part for part in (words.plain(one["activity"]), one["what"]) if part), one["amount"])
+            for one in figures.largest_of_days(self.con, self.period)
+        }
 
     def _rates(self, title: str) -> None:
         rates.sheet(self.book, title, self.con, self.period, self.scope["version"], self.scope["team_id"])
@@ -310,8 +294,8 @@ class Team:
         id_, number = Look(size=9), Look(MONEY, size=9)
         exact = replace(number, format='#,##0.00####_);(#,##0.00####);"–"_)')
         columns = [
-            Column("Line", 7, Look("0", size=9)), Column("Day", 11, Look(DAY, size=9, align="left")), Column("Section", 11, id_), Column("Charge", 15, id_),
-            Column("Service", 20, id_), Column("Model", 24, id_), Column("Project", 20, id_), Column("Application", 18, id_), Column("Environment", 13, id_),
+            Column("Line", 7, Look("0", size=9)), Column("Use", 7, Look("0", size=9)), Column("Day", 11, Look(DAY, size=9, align="left")), Column("Section", 11, id_), Column("Charge", 15, id_),
+            Column("Service", 20, id_), Column("Model", 24, id_), Column("Meter", 16, id_), Column("Project", 20, id_), Column("Application", 18, id_), Column("Environment", 13, id_),
             Column("Pool", 16, id_), Column("Rule", 20, id_), Column("Quantity", 15, replace(number, format=QUANTITY)), Column("Unit", 12, replace(id_, indent=1)),
             Column("List cost", 13, exact), Column("Effective cost", 14, exact), Column("Bill currency", 9, id_), Column("Amount", 14, exact),
             Column("Usage month", 10, id_), Column("Status", 11, id_), Column("Ledger rows", 9, Look(COUNT, size=9)),
@@ -320,15 +304,14 @@ class Team:
         ws.sheet_view.showGridLines, ws.freeze_panes = False, "C2"
         ws.sheet_properties.tabColor = "5B6573"
         self.book.print_setup(ws, title, True)
-        keys = (
-            "line_no", "usage_date", "category", "activity", "service", "model", "project_id", "application", "environment", "cost_pool",
-            "rule_id", "quantity", "consumed_unit", "list_cost", "effective_cost", "billing_currency", "amount", "original_period",
-            "estimate_status", "ledger_rows",
-        )  # fmt: skip
-        self.book.table(ws, 1, "Detail", columns, [tuple(row[key] for key in keys) for row in self.detail])
+        fields = (
+            "line_no, use_no, usage_date, category, activity, service, model, meter, project_id, application, environment, cost_pool, rule_id, quantity,"
+            " unit, list_cost, effective_cost, billing_currency, amount, original_period, estimate_status, ledger_rows"
+        )
+        self.book.table(ws, 1, "Detail", columns, self.detail.count, of_query(self.con, f"select {fields} from detail"))
 
     def _notes(self, title: str) -> None:
-        controls.notes_sheet(self.book, title, figures.sentences(self.con, **self.scope), figures.weights(self.con, **self.scope), self.grain)
+        controls.notes_sheet(self.book, title, figures.sentences(self.con, **self.scope), figures.weights(self.con, **self.scope), self.detail.grain)
 
 
 def gap(pot: Row) -> Decimal | None:

@@ -17,6 +17,7 @@ import openpyxl
 import pytest
 
 from pipelines import models
+from pipelines.home import asset
 from pipelines.render import book, controls, index, names, words, workbook
 
 HOSTILE = '=HYPERLINK("http://evil","x")'
@@ -24,7 +25,7 @@ SCRIPT = "<script>alert(1)</script> & 🚀"
 MONEY = "decimal(38,12)"
 TEAMS = {"search": HOSTILE, "support": SCRIPT, "platform": "AI Platform", "unallocated": "Unallocated"}
 COLUMNS = {
-    "charges": "charge_id provider billing_account_id invoice_id vector_index_id serving_pool cluster period effective_cost billed_cost"
+    "charges": "charge_id sku_meter provider billing_account_id invoice_id vector_index_id serving_pool cluster period effective_cost billed_cost"
     " billing_currency estimate_status usage_date",
     "ledger": "ledger_id period version usage_date charge_id portion part team_id cost_center legal_entity project_id application environment service model"
     " activity category cost_pool rule_id method stage driver driver_quantity driver_total fallback_level split_by allocated_ratio consumed_quantity consumed_unit"
@@ -34,9 +35,13 @@ COLUMNS = {
 }
 
 
-def company(days: int = 20, projects: int = 3) -> duckdb.DuckDBPyConnection:
-    """Published tables of three teams and two months; statements are made by the product's own rounding rule."""
+def company(days: int = 20, projects: int = 3, more_teams: int = 0) -> duckdb.DuckDBPyConnection:
+    """Published tables of three teams (and more) and two months; statements are made by the product's own rounding rule."""
     con = duckdb.connect()
+    con.execute(asset("sql", "macros.sql").read_text(encoding="utf-8"))
+    con.execute("create table roster as select * from (values ('search', 'CC-4120', 'DE01', 3), ('support', 'CC-3305', 'US01', 2), ('unallocated', null, 'US01', 0))"
+                " t(team_id, cost_center, legal_entity, n)")
+    con.execute("insert into roster select 'team-' || n, 'CC-' || n, 'US01', 4 + n from range($more) r(n)", {"more": more_teams})
     for name, columns in COLUMNS.items():
         con.execute(f"create table {name}({', '.join(f'{column} {_kind(column)}' for column in columns.split())})")
     con.execute("create table periods as select * from (values ('2026-09', date '2026-09-01', date '2026-10-01', 'closed', 1, date '2026-10-07'),"
@@ -86,7 +91,7 @@ def company(days: int = 20, projects: int = 3) -> duckdb.DuckDBPyConnection:
     con.execute("create table policy_serving_pools(serving_pool varchar, name varchar)")
     for period, version in (("2026-09", 1), ("2026-10", 0)):
         _fill(con, period, version, days, projects)
-    for mart in ("shared_costs", "recovery"):
+    for mart in ("shared_costs", "recovery", "cost_changes"):
         con.execute(f"create view {mart} as {next(m.sql for m in models.stage('marts') if m.name == mart)}")
     return con
 
@@ -112,8 +117,7 @@ def _fill(con: duckdb.DuckDBPyConnection, period: str, version: int, days: int, 
                 'metered' as cost_pool, 'own-tokens' as rule_id, 'proportional' as method, 0 as stage, 'metered_cost' as driver, 'charge_id' as split_by,
                 100 as driver_quantity, 400 as driver_total, (1000000 + d * 7777 + p * 131)::decimal(38, 12) as consumed_quantity, 'Tokens' as consumed_unit,
                 ((t.n * 17 + d * 31 + p * 7) * 0.123456789)::decimal(38, 12) as effective_cost, $period as original_period
-            from (values ('search', 'CC-4120', 'DE01', 3), ('support', 'CC-3305', 'US01', 2), ('unallocated', null, 'US01', 0)) t(team_id, cost_center, legal_entity, n),
-                range($days) r(d), range($projects) s(p)
+            from roster t, range($days) r(d), range($projects) s(p)
             where t.team_id <> 'unallocated' or (p = 0 and d < 3)
         ),
         extra as (
@@ -167,7 +171,7 @@ def _fill(con: duckdb.DuckDBPyConnection, period: str, version: int, days: int, 
     con.execute(
         """
         insert into charges by name
-        select charge_id, 'openai' as provider, 'acct-1' as billing_account_id, '+INV-1' as invoice_id, 'catalog' as vector_index_id, period,
+        select charge_id, any_value(case when cost_pool = 'metered' then 'output' else consumed_unit end) as sku_meter, 'openai' as provider, 'acct-1' as billing_account_id, '+INV-1' as invoice_id, 'catalog' as vector_index_id, period,
             sum(effective_cost) as effective_cost, sum(billed_cost) as billed_cost, 'USD' as billing_currency, 'Final' as estimate_status,
             any_value(usage_date) as usage_date, any_value(case when service = 'Amazon EC2' then 'llama-pool' end) as serving_pool
         from ledger where period = $period group by all
@@ -189,7 +193,8 @@ def _fill(con: duckdb.DuckDBPyConnection, period: str, version: int, days: int, 
                 " legal_entity varchar, legal_entity_name varchar, mode varchar, currency varchar, state varchar, statement_id varchar, direct_amount decimal(18,2),"
                 " shared_amount decimal(18,2), adjustment_amount decimal(18,2), recovery_amount decimal(18,2), total_amount decimal(18,2), prior_amount decimal(18,2),"
                 " issued_on date, ledger_hash varchar)")
-    for team, name in TEAMS.items():
+    more = [team for (team,) in con.execute("select team_id from roster where team_id like 'team-%'").fetchall()]
+    for team, name in {**TEAMS, **{team: team for team in more}}.items():
         con.execute(
             """
             insert into statements by name
@@ -246,7 +251,7 @@ def test_posted_amounts_are_the_statement(con: duckdb.DuckDBPyConnection, books:
         amount = rows[0].index("Amount")
         exact = con.execute("select sum(chargeback_cost) from ledger where period = '2026-10' and team_id = ?", [team]).fetchone()[0]
         assert abs(sum(Decimal(repr(row[amount])) for row in rows[1:]) - exact) < Decimal("1e-9")
-        assert book["Detail"].tables["Detail"].ref == f"A1:T{len(rows)}"
+        assert book["Detail"].tables["Detail"].ref == f"A1:V{len(rows)}"
 
 
 def test_names_never_become_formulas(books: dict[str, bytes]) -> None:
