@@ -86,11 +86,14 @@ def _team_checks(team: Team) -> list[Check]:
     checks = [
         Check("Statement ties to its lines", "The total of the statement is the sum of its lines, to the cent", total, (f"Statement!{team.total_cell}", posted)),
         Check("Lines tie to Detail", "What the lines sum from is in Detail; below a cent per line is rounding", total, detail, allowed),
-        Check("Every line ties to Detail", "Sum of the differences on the Statement sheet", ZERO, (f"Statement!M{team.total_cell[1:]}", ZERO)),
+        Check("Every line ties to Detail", "Sum of the differences on the Statement sheet", ZERO, (f"Statement!N{team.total_cell[1:]}", ZERO)),
         Check("Rounding", "The largest rounding of any one line is below one cent", ZERO, worst, CENT),
         Check("Nothing off the lines", "Detail that is on no line: amounts too small for a cent", on_lines, detail, allowed),
         Check("Ledger row count", "No ledger row is missing from Detail", held, ("SUM(Detail[Ledger rows])", ledger_rows), format=COUNT),
     ]
+    used = sum((use["amount"] for use in figures.uses(team.con)), ZERO)
+    direct = sum((line["exact"] for line in lines if line["category"] == "direct"), ZERO)
+    checks.append(Check("Usage ties to the lines", "What the Usage sheet shows is what the lines of own usage sum from", direct, (team.used_cell, used) if team.used_cell else used, allowed))
     if team.days:
         days = sum((sum(split, ZERO) for _, split in team.days), team.earlier)
         checks.append(Check("Days tie to Detail", "The Days sheet shows the same money", (f"Days!{team.days_cell}", days), detail, CENT))
@@ -122,16 +125,16 @@ def _invoices(team: Team, ws: Any, row: int) -> None:
     team.book.section(ws, row, 2, 8, "Vendor invoices behind this statement")
     team.book.header(ws, row + 1, columns)
     row = first = row + 2
-    chosen = [one for one in team.invoices if one["my_billed"] or one["my_effective"]]
+    chosen = [one for one in team.invoices if one["ledger_billed"] or one["ledger_effective"]]
     if not chosen:
         team.book.put(ws, row, 2, "No vendor invoice is behind this statement: it carries no cost of its own, only what it bought and sold.", NOTE)
         return
     for one in chosen:
-        values = (one["billed_cost"], one["my_billed"], one["my_effective"])
+        values = (one["billed_cost"], one["ledger_billed"], one["ledger_effective"])
         team.book.line(ws, row, columns, [_account(one), one["invoice_id"] or no_invoice(one), *values, one["billing_currency"], one["estimate_status"]])
         row += 1
     if len({one["billing_currency"] for one in chosen}) == 1:
-        sums = [sum((one[key] for one in chosen), ZERO) for key in ("my_billed", "my_effective")]
+        sums = [sum((one[key] for one in chosen), ZERO) for key in ("ledger_billed", "ledger_effective")]
         totals = [(f"SUM({c}{first}:{c}{row - 1})", value) for c, value in zip("EF", sums, strict=True)]
         team.book.total(ws, row, columns, ["Total", None, None, *totals, None, None])
     notes = (

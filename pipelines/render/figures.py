@@ -34,7 +34,7 @@ _GRAINS = (
         "one row per line: days and projects were summed, there were too many rows",
     ),
 )
-MOST_USES = 400  # rows of Usage; what is smaller is summed in the last one
+MOST_USES = 200  # rows of Usage; what is smaller is summed in the last one
 
 
 def rows(con: duckdb.DuckDBPyConnection, sql: str, **values: Any) -> list[Row]:
@@ -109,9 +109,9 @@ def take(con: duckdb.DuckDBPyConnection, **scope: Any) -> None:
 _MINE = """
     with meters as (select charge_id, any_value(sku_meter) as meter from charges where period = $period group by all)
     select
-        l.ledger_id, s.line_no, l.line_id, l.usage_date, l.category, l.activity, l.service, l.model, m.meter, l.project_id, l.application,
+        l.ledger_id, l.charge_id, s.line_no, l.line_id, l.usage_date, l.category, l.activity, l.service, l.model, m.meter, l.project_id, l.application,
         l.environment, l.cost_pool, l.rule_id, l.method, l.original_period, l.estimate_status, l.billing_currency, l.consumed_unit as unit,
-        l.consumed_quantity as quantity, l.list_cost, l.effective_cost, l.chargeback_cost, coalesce(s.fx_rate, 1) as fx_rate,
+        l.consumed_quantity as quantity, l.list_cost, l.effective_cost, l.billed_cost, l.chargeback_cost, coalesce(s.fx_rate, 1) as fx_rate,
         (l.chargeback_cost * coalesce(s.fx_rate, 1))::decimal(38, 12) as amount
     from ledger l
     left join meters m on m.charge_id = l.charge_id
@@ -303,22 +303,18 @@ def shared(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
 
 
 def invoices(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
-    """Vendor invoices of the period: what they bill, what the ledger holds of them and, for a team, what it carries."""
-    mine = "team_id = $team_id" if "team_id" in scope else "true"
+    """Vendor invoices of the period: what they bill, and what the ledger, or one team (`take` first), carries of them."""
+    carried = "mine" if "team_id" in scope else "ledger where period = $period and version = $version"
     return rows(
         con,
         f"""
         with carried as (
-            select
-                charge_id, sum(billed_cost) as billed, sum(effective_cost) as effective,
-                sum(billed_cost) filter ({mine}) as my_billed, sum(effective_cost) filter ({mine}) as my_effective
-            from ledger where period = $period and version = $version group by all
+            select charge_id, sum(billed_cost) as billed, sum(effective_cost) as effective from {carried} group by all
         )
         select
             c.provider, c.billing_account_id, c.invoice_id, c.billing_currency, c.estimate_status,
             sum(c.billed_cost)::decimal(38, 12) as billed_cost, sum(c.effective_cost)::decimal(38, 12) as effective_cost,
-            coalesce(sum(l.billed), 0)::decimal(38, 12) as ledger_billed, coalesce(sum(l.effective), 0)::decimal(38, 12) as ledger_effective,
-            coalesce(sum(l.my_billed), 0)::decimal(38, 12) as my_billed, coalesce(sum(l.my_effective), 0)::decimal(38, 12) as my_effective
+            coalesce(sum(l.billed), 0)::decimal(38, 12) as ledger_billed, coalesce(sum(l.effective), 0)::decimal(38, 12) as ledger_effective
         from charges c left join carried l using (charge_id)
         where c.period = $period
         group by all

@@ -73,7 +73,8 @@ def _cells(series: pl.Series, style: Style, at: pl.Series) -> pl.Expr:
 def _text(text: str, plain: str, quoted: str) -> str:
     clean = cell_text(text)
     style = quoted if looks_like_formula(clean) else plain
-    return f'" s="{style}" t="inlineStr"><is><t xml:space="preserve">{escape(clean, quote=False)}</t></is></c>'
+    kept = ' xml:space="preserve"' if clean != clean.strip() else ""
+    return f'" s="{style}" t="inlineStr"><is><t{kept}>{escape(clean, quote=False)}</t></is></c>'
 
 
 def _numbers(series: pl.Series) -> pl.Series:

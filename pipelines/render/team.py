@@ -1,4 +1,4 @@
-"""The workbook of one team: Summary, Statement, Shared costs, Days, Rates, Controls, Detail, Notes."""
+"""The figures of one team and its workbook: Summary, Statement, Shared costs, Usage, Trend, Days, Rates, Controls, Detail, Notes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 
 from pipelines.allocation.words import driver
-from pipelines.render import controls, figures, rates, summary, words
+from pipelines.render import controls, figures, rates, summary, usage, words
 from pipelines.render.book import (
     CHANGE,
     COUNT,
@@ -64,6 +64,8 @@ class Team:
         self.shared = figures.shared(con, **scope)
         self.invoices = figures.invoices(con, **scope)
         self.tokens = figures.tokens(con)
+        self.months = figures.trend(con, **scope)
+        self.moves = figures.changes(con, **scope)
         head = self.statements[0]
         self.currency, self.name = head["currency"], head["team_name"]
         self.total = sum((s["total_amount"] for s in self.statements), ZERO)
@@ -78,19 +80,20 @@ class Team:
         self.days, self.earlier = self._by_day(head["issued_on"])
         self.spots: dict[int, str] = {}  # line_no -> cell of its amount
         self.total_cell = ""
+        self.used_cell = ""  # the total on Usage
         self.days_cell = ""  # the total on Days
         self.gaps: list[Decimal] = []  # what the shares on Shared costs do not explain, and where it stands
         self.gap_cells = ""
 
     def workbook(self) -> bytes:
         book = self.book
-        for title in ("Statement", "Shared costs", "Days", "Rates", "Controls", "Detail", "Notes"):
+        for title in ("Statement", "Shared costs", "Usage", "Trend", "Days", "Rates", "Controls", "Detail", "Notes"):
             getattr(self, "_" + title.lower().replace(" ", "_"))(title)
         summary.team_sheet(self, "Summary")
         book.wb.move_sheet("Summary", 1 - len(book.wb.sheetnames))
         book.wb.active = 0
         book.name("Total_charge", "Statement", self.total_cell)
-        book.name("Prior_month", "Statement", self.total_cell.replace("J", "N"))
+        book.name("Prior_month", "Statement", self.total_cell.replace("K", "O"))
         book.wb.move_sheet("Notes", -1)
         return book.save(f"{self.name}, {month(self.period)}")
 
@@ -101,7 +104,7 @@ class Team:
             Column("Charge", 18), Column("Service", 24, _NAME), Column("Model", 23, _NAME), Column("GL account", 10),
             Column("Quantity", 13, Look(QUANTITY)), Column("Unit", 13, Look(size=9, color=NOTE.color, indent=1)),
             Column("Average rate", 12, Look('#,##0.0000_);(#,##0.0000);"–"_)')), Column("List cost", 12, small),
-            Column("Amount", 13, replace(money, bold=True)), Column("In Detail", 14, replace(small, format=EXACT)),
+            Column("Discount", 12, small), Column("Amount", 13, replace(money, bold=True)), Column("In Detail", 14, replace(small, format=EXACT)),
             Column("Rounding", 11, replace(small, format=EXACT)), Column("Difference", 10, replace(small)),
             Column("Month before", 13, money), Column("Change", 12, Look(CHANGE)), Column("Line", 6, Look("0_)", size=9, color=NOTE.color)),
         ]  # fmt: skip
@@ -112,8 +115,8 @@ class Team:
         for statement in self.statements:
             row = self._one_statement(ws, row, columns, statement)
         self.book.total(ws, row, columns, self._totals("Total for the month", first, row - 1, self.lines, self.prior, columns))
-        self.total_cell = f"J{row}"
-        self.book.red_unless_zero(ws, f"M{first}:M{row}")
+        self.total_cell = f"K{row}"
+        self.book.red_unless_zero(ws, f"N{first}:N{row}")
         row += 2
         for text in self._statement_notes():
             words.paragraph(self.book, ws, row, 2, len(columns) + 1, text, sum(c.width for c in columns), NOTE)
@@ -155,7 +158,7 @@ class Team:
         ended = statement["prior_amount"] - continued
         if ended:
             values = ["Ended: lines of the month before that have no successor"] + [None] * (len(columns) - 1)
-            values[8], values[12], values[13] = ZERO, ended, (f"J{row}-N{row}", -ended)
+            values[9], values[13], values[14] = ZERO, ended, (f"K{row}-O{row}", -ended)
             self.book.line(ws, row, columns, values)
             row += 2
         return row
@@ -166,13 +169,13 @@ class Team:
         rounding = (line["amount"] - line["exact"]).quantize(Decimal("0.000000000001"))
         if quantity:
             quantity, rate = quantity / scale, line["amount"] * scale / quantity
-        self.spots[line["line_no"]] = f"J{row}"
+        self.spots[line["line_no"]] = f"K{row}"
         values = [
             words.charge(line), line["service"], line["model"], line["gl_account"], quantity, unit if quantity else None,
-            rate, line["list_cost"], line["amount"],
-            (f"SUMIFS(Detail[Amount],Detail[Line],P{row})", line["exact"]), rounding,
-            (f"ROUND(J{row}-K{row}-L{row},2)", ZERO), line["prior_amount"],
-            (f"J{row}-N{row}", line["amount"] - line["prior_amount"]), line["line_no"],
+            rate, line["list_cost"], (f"I{row}-K{row}", discount(line)) if discount(line) is not None else None, line["amount"],
+            (f"SUMIFS(Detail[Amount],Detail[Line],Q{row})", line["exact"]), rounding,
+            (f"ROUND(K{row}-L{row}-M{row},2)", ZERO), line["prior_amount"],
+            (f"K{row}-O{row}", line["amount"] - line["prior_amount"]), line["line_no"],
         ]  # fmt: skip
         self.book.line(ws, row, columns, values)
 
@@ -181,9 +184,10 @@ class Team:
         exact = sum((line["exact"] for line in lines), ZERO)
         values: list[Any] = [label] + [None] * (len(columns) - 1)
         known = [line["list_cost"] for line in lines if line["list_cost"] is not None]
+        saved = sum((discount(line) or ZERO for line in lines), ZERO)
         for index, letter, value in (
-            (7, "I", sum(known, ZERO)), (8, "J", amount), (9, "K", exact), (10, "L", amount - exact), (11, "M", ZERO), (12, "N", before),
-            (13, "O", amount - before),
+            (7, "I", sum(known, ZERO)), (8, "J", saved), (9, "K", amount), (10, "L", exact), (11, "M", amount - exact), (12, "N", ZERO), (13, "O", before),
+            (14, "P", amount - before),
         ):  # fmt: skip
             values[index] = (f"SUBTOTAL(9,{letter}{first}:{letter}{last})", value)
         return values
@@ -284,6 +288,12 @@ class Team:
             for one in figures.largest_of_days(self.con, self.period)
         }
 
+    def _usage(self, title: str) -> None:
+        usage.sheet(self, title)
+
+    def _trend(self, title: str) -> None:
+        usage.trend_sheet(self, title)
+
     def _rates(self, title: str) -> None:
         rates.sheet(self.book, title, self.con, self.period, self.scope["version"], self.scope["team_id"])
 
@@ -312,6 +322,13 @@ class Team:
 
     def _notes(self, title: str) -> None:
         controls.notes_sheet(self.book, title, figures.sentences(self.con, **self.scope), figures.weights(self.con, **self.scope), self.detail.grain)
+
+
+def discount(line: Row) -> Decimal | None:
+    """List cost less amount; None where there is no list price, or the rate card or a correction makes them incomparable."""
+    if not line["list_cost"] or line["covered"] or line["sold"] or line["category"] not in ("direct", "shared") or line["fx_rate"] != 1:
+        return None
+    return line["list_cost"] - line["amount"]
 
 
 def gap(pot: Row) -> Decimal | None:

@@ -16,7 +16,7 @@ from pipelines.render import workbook
 from pipelines.render.team import Team
 from tests.unit.test_render import company
 
-DAYS = 25
+DAYS, PROJECTS = 25, 10
 
 
 def main() -> None:
@@ -52,8 +52,10 @@ def large(rows: int) -> None:
 
 def _published(rows: int, teams: int) -> duckdb.DuckDBPyConnection:
     """Hand-made tables whose teams have about `rows` rows of detail each, in the order in which they are published."""
-    con = company(days=DAYS, projects=rows // DAYS, more_teams=teams)
-    con.execute("create or replace table ledger as from ledger order by period, team_id, usage_date, ledger_id")
+    con = company(days=DAYS, projects=PROJECTS, applications=rows // DAYS // PROJECTS, more_teams=teams)
+    for name, order in (("ledger", "period, team_id, usage_date, ledger_id"), ("shared_costs", "all"), ("cost_changes", "all"), ("recovery", "all")):
+        con.execute(f"create table ordered as from {name} order by {order}")
+        con.execute(f"drop {'table' if name == 'ledger' else 'view'} {name}; alter table ordered rename to {name}")
     return con
 
 

@@ -35,7 +35,7 @@ COLUMNS = {
 }
 
 
-def company(days: int = 20, projects: int = 3, more_teams: int = 0) -> duckdb.DuckDBPyConnection:
+def company(days: int = 20, projects: int = 3, applications: int = 1, more_teams: int = 0) -> duckdb.DuckDBPyConnection:
     """Published tables of three teams (and more) and two months; statements are made by the product's own rounding rule."""
     con = duckdb.connect()
     con.execute(asset("sql", "macros.sql").read_text(encoding="utf-8"))
@@ -90,7 +90,7 @@ def company(days: int = 20, projects: int = 3, more_teams: int = 0) -> duckdb.Du
     con.execute("create table policy_vector_indexes as select 'catalog' as vector_index_id, 'Product catalog' as name")
     con.execute("create table policy_serving_pools(serving_pool varchar, name varchar)")
     for period, version in (("2026-09", 1), ("2026-10", 0)):
-        _fill(con, period, version, days, projects)
+        _fill(con, period, version, days, projects, applications)
     for mart in ("shared_costs", "recovery", "cost_changes"):
         con.execute(f"create view {mart} as {next(m.sql for m in models.stage('marts') if m.name == mart)}")
     return con
@@ -104,7 +104,7 @@ def _kind(column: str) -> str:
     return {"version": "integer", "line_no": "integer", "stage": "integer", "fallback_level": "integer", "usage_date": "date"}.get(column, "varchar")
 
 
-def _fill(con: duckdb.DuckDBPyConnection, period: str, version: int, days: int, projects: int) -> None:
+def _fill(con: duckdb.DuckDBPyConnection, period: str, version: int, days: int, projects: int, applications: int) -> None:
     """Ledger rows of one month: model calls, index upkeep by searches, a credit and, in October, a correction."""
     con.execute(
         """
@@ -113,12 +113,12 @@ def _fill(con: duckdb.DuckDBPyConnection, period: str, version: int, days: int, 
             select
                 t.team_id, t.cost_center, t.legal_entity, ($period || '-01')::date + d::integer as usage_date, 'direct' as category,
                 'inference' as activity, ['openai','anthropic'][1 + (d % 2)] as service, ['gpt-5-mini','claude-sonnet-5'][1 + (d % 2)] as model,
-                case when p = 0 then '@sum(A1)' else 'project-' || p end as project_id, 'chat' as application, 'production' as environment,
+                case when p = 0 then '@sum(A1)' else 'project-' || p end as project_id, 'chat' || a as application, 'production' as environment,
                 'metered' as cost_pool, 'own-tokens' as rule_id, 'proportional' as method, 0 as stage, 'metered_cost' as driver, 'charge_id' as split_by,
                 100 as driver_quantity, 400 as driver_total, (1000000 + d * 7777 + p * 131)::decimal(38, 12) as consumed_quantity, 'Tokens' as consumed_unit,
                 ((t.n * 17 + d * 31 + p * 7) * 0.123456789)::decimal(38, 12) as effective_cost, $period as original_period
-            from roster t, range($days) r(d), range($projects) s(p)
-            where t.team_id <> 'unallocated' or (p = 0 and d < 3)
+            from roster t, range($days) r(d), range($projects) s(p), range($applications) o(a)
+            where t.team_id <> 'unallocated' or (p = 0 and a = 0 and d < 3)
         ),
         extra as (
             select
@@ -156,7 +156,7 @@ def _fill(con: duckdb.DuckDBPyConnection, period: str, version: int, days: int, 
             union all by name select * from rated
         )
         """,
-        {"period": period, "version": version, "days": days, "projects": projects},
+        {"period": period, "version": version, "days": days, "projects": projects, "applications": applications},
     )  # fmt: skip
     # What went to the platform of an index was passed on by it: a step, and no final row.
     passed_on = "period = $period and team_id = 'platform' and category in ('shared', 'adjustment')"
@@ -296,8 +296,8 @@ def test_the_rows_of_the_detail_are_not_built_cell_by_cell(monkeypatch: pytest.M
     real = book.Book._style
     monkeypatch.setattr(book.Book, "_style", lambda *given: (styled.__setitem__(0, styled[0] + 1), real(*given))[1])
     counts = []
-    for projects in (12, 80):
-        con = company(days=20, projects=projects)
+    for applications in (1, 28):
+        con = company(days=20, projects=3, applications=applications)
         styled[0] = 0
         workbook.team(con, period="2026-10", version=0, team_id="search")
         counts.append(styled[0])
@@ -437,7 +437,7 @@ def test_a_rate_has_digits_to_read(unit: str | None, price: str | None, shown: t
 def test_what_the_rate_card_covers_is_explained(books: dict[str, bytes]) -> None:
     rows = [row[1:] for row in opened(books["search"])["Statement"].iter_rows(values_only=True)]
     heading = next(n for n, row in enumerate(rows) if row[0] and row[0].startswith("Paid for through the rate card"))
-    assert rows[heading + 1][1] == "Amazon EC2" and rows[heading + 1][7:9] == (275, 0)  # list cost, amount
+    assert rows[heading + 1][1] == "Amazon EC2" and rows[heading + 1][7:10] == (275, None, 0)  # list cost, discount, amount
     assert "not shared again" in texts(books["platform"])
     assert {"Bought at cost", "Sold at the rate", "Recovered by the rate card", "180.00 of 250.00 USD"} <= set(texts(books["platform"]).splitlines())
 
