@@ -195,9 +195,14 @@ def by_project(con: duckdb.DuckDBPyConnection) -> list[tuple[str, Decimal]]:
     return _sums(con, "coalesce(project_id, case category when 'shared' then 'share of common cost' when 'recovery' then 'recovery' else 'no project named' end)")
 
 
-def _sums(con: duckdb.DuckDBPyConnection, name: str) -> list[tuple[str, Decimal]]:
+def common_pools(con: duckdb.DuckDBPyConnection) -> list[tuple[str, Decimal]]:
+    """(cost pool, amount) of what the team carries of common cost, the largest first."""
+    return _sums(con, "cost_pool", "where category = 'shared'")
+
+
+def _sums(con: duckdb.DuckDBPyConnection, name: str, chosen: str = "") -> list[tuple[str, Decimal]]:
     return con.execute(
-        f"select {name} as name, sum(amount)::decimal(38, 12) as amount from mine group by all having sum(amount) <> 0 order by abs(sum(amount)) desc, 1"
+        f"select {name} as name, sum(amount)::decimal(38, 12) as amount from mine {chosen} group by all having sum(amount) <> 0 order by abs(sum(amount)) desc, 1"
     ).fetchall()
 
 

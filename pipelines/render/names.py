@@ -37,6 +37,12 @@ def month(period: str) -> str:
     return f"{_MONTHS[int(match[2]) - 1]} {match[1]}"
 
 
+def short_month(period: str) -> str:
+    """`2026-10` -> `Oct 26`; anything else is returned as it is."""
+    named = month(period)
+    return period if named == period else f"{named[:3]} {period[2:4]}"
+
+
 def cell_text(text: str) -> str:
     """Text as a cell may hold it: without characters that XML forbids, not taken for an escape, not too long."""
     clean = _ESCAPE.sub("_x005F_", _ILLEGAL.sub("", text))

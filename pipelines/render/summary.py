@@ -17,18 +17,18 @@ from openpyxl.chart.text import RichText
 from openpyxl.drawing.text import CharacterProperties, Paragraph, ParagraphProperties, RichTextProperties
 from openpyxl.utils.datetime import to_excel
 
-from pipelines.render import figures, words
-from pipelines.render.book import CHANGE, MONEY, MUTED, NOTE, RULE, SERIES, TEXT, WHITE, Book, Column, Look, with_symbol
+from pipelines.render import figures, story, words
+from pipelines.render.book import CHANGE, MONEY, MUTED, NOTE, RULE, SERIES, TEXT, WHITE, Book, Column, Look, text_lines, with_symbol
 from pipelines.render.controls import all_good
 from pipelines.render.figures import CENT, ZERO
-from pipelines.render.names import clip, month
+from pipelines.render.names import clip, month, short_month
 
 if TYPE_CHECKING:
     from pipelines.render.team import Team
 
 _MONEY = Look(MONEY, align="right")
 _HAIR = ("hair", RULE)
-TOP = 8
+TOP, MOST_SENTENCES = 6, 7
 
 
 def team_sheet(team: Team, title: str) -> None:
@@ -36,18 +36,24 @@ def team_sheet(team: Team, title: str) -> None:
     ws = book.sheet(title, "AI cost statement", [11.3] * 12, tall=False)
     _tiles(team, ws)
     controls_line(book, ws, f"As of {team.statements[0]['issued_on']}")
-    book.section(ws, 10, 2, 9, f"{month(team.period)}, day by day")
+    book.section(ws, 10, 2, 4, "Month by month" if len(team.months) > 1 else "First month")
+    parts = [(one["own"], one["shared"], one["other"]) for one in team.months]
+    names = (team.own_words, "Shared", "Corrections and recovery")
+    stacked_chart(book, ws, "B11", "Trend", [short_month(one["period"]) for one in team.months], parts, names, (7.7, 7.2))
+    book.section(ws, 10, 6, 9, f"{month(team.period)}, day by day")
     if team.days:
-        names = (team.own_words, "Shared")
-        stacked_chart(book, ws, "B11", "Days", [day for day, _ in team.days], [split for _, split in team.days], names, (17.6, 7.6))
-    if team.earlier:
-        book.put(ws, 26, 2, "What was booked now for earlier months is not in the chart; it is on the sheet Days.", NOTE)
+        stacked_chart(book, ws, "F11", "Days", [day for day, _ in team.days], [split for _, split in team.days], names[:2], (10.6, 7.2))
     book.section(ws, 10, 11, 13, "By model or service")
-    top_table(book, ws, 10, figures.by_resource(team.con))
-    book.section(ws, 28, 11, 13, "By project")
-    top_table(book, ws, 28, figures.by_project(team.con), TOP)
-    _moves(team, ws, 28)
-    ws.print_area = "A1:M38"
+    top_table(book, ws, 10, figures.by_resource(team.con), 14)
+    row = _moves(team, ws, 26)
+    book.section(ws, row, 2, 9, "Worth knowing")
+    for offset, sentence in enumerate(story.sentences(team)[:MOST_SENTENCES], start=1):
+        ws.merge_cells(start_row=row + offset, end_row=row + offset, start_column=2, end_column=9)
+        book.put(ws, row + offset, 2, f"•  {clip(sentence, 240)}", Look(wrap=True))
+        ws.row_dimensions[row + offset].height = 14.5 * text_lines(sentence, 94, 10) + 2
+    book.section(ws, row, 11, 13, "By project")
+    top_table(book, ws, row, figures.by_project(team.con), MOST_SENTENCES)
+    ws.print_area = f"A1:M{row + MOST_SENTENCES + 1}"
 
 
 def controls_line(book: Book, ws: Any, note: str) -> None:
@@ -111,23 +117,27 @@ def top_table(book: Book, ws: Any, row: int, ranked: list[tuple[str, Decimal]], 
         book.put(ws, row, 13, amount, replace(_MONEY, bottom=_HAIR))
 
 
-def _moves(team: Team, ws: Any, row: int) -> None:
-    """The lines that changed most."""
-    book = team.book
-    book.section(ws, row, 2, 9, "What moved most")
-    columns = [Column("Line", 11, NOTE), *[Column("", 11)] * 4, Column("This month", 11, _MONEY), Column("Month before", 11, _MONEY), Column("Change", 11, Look(CHANGE, bold=True))]
-    row += 1
+def _moves(team: Team, ws: Any, row: int) -> int:
+    """The lines that moved most and why, then all others and the sum, which is the change of the month. Returns the row for what follows."""
+    book, first = team.book, row + 2
+    book.section(ws, row, 2, 13, "What moved most, and why")
+    names = ("This month", "Month before", "Change", "Volume", "Rate", "Mix", "New", "Not counted")
+    columns = [Column("Line", 11), *[Column("", 11)] * 3, *[Column(name, 11, _MONEY if at < 2 else Look(CHANGE, bold=at == 2)) for at, name in enumerate(names)]]
     for number, column in enumerate(columns, start=2):
-        book.put(ws, row, number, column.title or None, Look(bold=True, size=9, color=MUTED, align="right" if column.is_number else None, indent=1 if column.is_number else 0))
-    moved = sorted(team.lines, key=lambda line: (-abs(line["amount"] - line["prior_amount"]), line["line_no"]))
-    for line in moved[:TOP]:
+        book.put(ws, row + 1, number, column.title or None, Look(bold=True, size=9, color=MUTED, align="right" if column.is_number else None, indent=1 if column.is_number else 0))
+    shown, rest = (team.moves, []) if len(team.moves) <= TOP else (team.moves[:TOP], team.moves[TOP:])
+    named = [(story.line(move), [move[part] for part in story.AMOUNTS]) for move in shown]
+    if rest:
+        named.append((f"{len(rest)} other lines", [sum((move[part] for move in rest), ZERO) for part in story.AMOUNTS]))
+    row += 2
+    for label, (now, before, change, *parts) in named:
+        book.line(ws, row, columns, [None] * 4 + [now, before, (f"F{row}-G{row}", change), *parts])
+        book.put(ws, row, 2, clip(label, 52), Look(bottom=_HAIR))
         row += 1
-        label = " – ".join(part for part in (words.charge(line), line["service"], line["model"]) if part)
-        if line["category"] == "adjustment":
-            label = f"Correction: {label}"
-        delta = line["amount"] - line["prior_amount"]
-        book.line(ws, row, columns, [None, None, None, None, None, (f"Statement!{team.spots[line['line_no']]}", line["amount"]), line["prior_amount"], (f"G{row}-H{row}", delta)])
-        book.put(ws, row, 2, clip(label, 66), Look(bottom=("hair", RULE)))
+    if named:
+        sums = [sum((amounts[at] for _, amounts in named), ZERO) for at in range(len(story.AMOUNTS))]
+        book.total(ws, row, columns, ["All lines"] + [None] * 3 + [(f"SUM({letter}{first}:{letter}{row - 1})", value) for letter, value in zip("FGHIJKLM", sums, strict=True)])
+    return row + 2
 
 
 def stacked_chart(
@@ -138,10 +148,13 @@ def stacked_chart(
     nothing is left out. Labels are texts or days. All values are also in the chart part, for viewers that read only that.
     """
     chart = BarChart()
-    chart.type, chart.grouping, chart.overlap, chart.gapWidth = "col", "stacked", 100, 45
+    chart.type, chart.grouping, chart.overlap = "col", "stacked", 100
     chart.width, chart.height = size
+    chart.gapWidth = max(45, min(300, 1000 // max(1, len(labels)) - 60))
     data, last = book.wb[sheet], first_row + len(labels) - 1
-    shown = [i for i in range(len(names)) if i == 0 or any(abs(v[i]) >= CENT for v in values)]
+    sums = [sum(v, ZERO) for v in values]
+    seen = max(CENT, max(sums) / 200)  # what is thinner than a line has no series
+    shown = [i for i in range(len(names)) if i == 0 or any(abs(v[i]) >= seen for v in values)]
     for at, i in enumerate(shown):
         column = first_column + i
         series = Series(Reference(data, min_col=column, min_row=first_row, max_row=last), title_from_data=False)
@@ -153,12 +166,13 @@ def stacked_chart(
         series.invertIfNegative = False
         chart.series.append(series)
     _axes(chart)
+    if len(labels) > 16 and size[0] < 15:
+        chart.x_axis.txPr = _small(700)
     if isinstance(labels[0], date):
         chart.x_axis.number_format = "d" if labels[0].month == labels[-1].month else "d mmm"
     chart.legend.position, chart.legend.txPr = "b", _small()
     if len(shown) == 1:
         chart.legend = None
-    sums = [sum(v, ZERO) for v in values]
     if min(min(v) for v in values) > -max(sums) / 50:
         chart.y_axis.scaling.min = 0  # no empty band below the columns for a few cents
     peak = max(range(len(sums)), key=lambda n: sums[n])
@@ -177,8 +191,8 @@ def _axes(chart: BarChart) -> None:
     chart.x_axis.txPr, chart.y_axis.txPr = _small(), _small()
 
 
-def _small() -> RichText:
-    look = CharacterProperties(sz=900, solidFill=MUTED)
+def _small(size: int = 900) -> RichText:
+    look = CharacterProperties(sz=size, solidFill=MUTED)
     return RichText(bodyPr=RichTextProperties(rot=0, vert="horz"), p=[Paragraph(pPr=ParagraphProperties(defRPr=look), endParaRPr=look)])
 
 

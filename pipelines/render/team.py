@@ -78,6 +78,9 @@ class Team:
         subtitle += f"  ·  {month(period)}  ·  {head['mode']}, in {self.currency}"
         self.book = Book(Stamp(head["statement_id"] + more, subtitle, self.state, head["issued_on"]))
         self.days, self.earlier = self._by_day(head["issued_on"])
+        self.largest = self._largest()
+        for line in self.lines:
+            line["discount"] = discount(line)
         self.spots: dict[int, str] = {}  # line_no -> cell of its amount
         self.total_cell = ""
         self.used_cell = ""  # the total on Usage
@@ -172,7 +175,7 @@ class Team:
         self.spots[line["line_no"]] = f"K{row}"
         values = [
             words.charge(line), line["service"], line["model"], line["gl_account"], quantity, unit if quantity else None,
-            rate, line["list_cost"], (f"I{row}-K{row}", discount(line)) if discount(line) is not None else None, line["amount"],
+            rate, line["list_cost"], (f"ROUND(I{row},2)-K{row}", line["discount"]) if line["discount"] is not None else None, line["amount"],
             (f"SUMIFS(Detail[Amount],Detail[Line],Q{row})", line["exact"]), rounding,
             (f"ROUND(K{row}-L{row}-M{row},2)", ZERO), line["prior_amount"],
             (f"K{row}-O{row}", line["amount"] - line["prior_amount"]), line["line_no"],
@@ -184,7 +187,7 @@ class Team:
         exact = sum((line["exact"] for line in lines), ZERO)
         values: list[Any] = [label] + [None] * (len(columns) - 1)
         known = [line["list_cost"] for line in lines if line["list_cost"] is not None]
-        saved = sum((discount(line) or ZERO for line in lines), ZERO)
+        saved = sum((line["discount"] or ZERO for line in lines), ZERO)
         for index, letter, value in (
             (7, "I", sum(known, ZERO)), (8, "J", saved), (9, "K", amount), (10, "L", exact), (11, "M", amount - exact), (12, "N", ZERO), (13, "O", before),
             (14, "P", amount - before),
@@ -255,7 +258,7 @@ class Team:
         self.book.one_page(ws, len(self.days))
         ws.freeze_panes, ws.print_title_rows = "B5", "1:4"
         self.book.header(ws, 4, columns)
-        row, so_far, largest = 4, ZERO, self._largest()
+        row, so_far, largest = 4, ZERO, self.largest
         for row, (day, split) in enumerate(self.days, start=5):
             total = sum(split, ZERO)
             so_far += total
@@ -328,7 +331,7 @@ def discount(line: Row) -> Decimal | None:
     """List cost less amount; None where there is no list price, or the rate card or a correction makes them incomparable."""
     if not line["list_cost"] or line["covered"] or line["sold"] or line["category"] not in ("direct", "shared") or line["fx_rate"] != 1:
         return None
-    return line["list_cost"] - line["amount"]
+    return words.half_up(line["list_cost"]) - line["amount"]
 
 
 def gap(pot: Row) -> Decimal | None:

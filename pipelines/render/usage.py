@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.render import figures, words
 from pipelines.render.book import CHANGE, EXACT, GROUP, MONEY, NOTE, QUANTITY, Column, Look, with_symbol
 from pipelines.render.figures import ZERO, Row
-from pipelines.render.names import month
+from pipelines.render.names import short_month
 
 if TYPE_CHECKING:
     from pipelines.render.team import Team
@@ -102,7 +102,7 @@ def trend_sheet(team: Team, title: str) -> None:
         rate = cost * 1_000_000 / tokens if cost is not None and tokens > 0 else "n/a"
         state = "draft" if one["version"] == 0 else f"version {one['version']}"
         total = (f"SUM(C{row}:E{row})", one["total"])
-        team.book.line(ws, row, columns, [month(one["period"]), one["own"], one["shared"], one["other"], total, *change, tokens / 1_000_000, rate, state])
+        team.book.line(ws, row, columns, [short_month(one["period"]), one["own"], one["shared"], one["other"], total, *change, tokens / 1_000_000, rate, state])
         before = one
     row = 6 + len(team.months)
     text = (

@@ -406,7 +406,8 @@ def test_days_are_those_of_the_month(books: dict[str, bytes]) -> None:
     assert [day.date() for day in days[:21]] == [date(2026, 10, day) for day in range(1, 22)]
     assert days[21:23] == ["Earlier months", "Exact total"]
     assert column(books["search"], "Days", "Total")[21] == pytest.approx(-12.347 * 0.3)
-    (chart,) = part_texts(books["search"], "xl/charts/chart")
+    months, chart = part_texts(books["search"], "xl/charts/chart")
+    assert "'Trend'!$C$5:$C$6" in months and "Oct 26" in months
     assert "'Days'!$C$5:$C$25" in chart and "Corrections" not in chart and 'rot="0"' in chart and 'formatCode="d"' in chart
 
 
