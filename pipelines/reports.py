@@ -21,7 +21,7 @@ PAGES = ("index.html", "rate-card.html")
 
 @dataclass(frozen=True)
 class Issued:
-    """One workbook of one period and version; `href` is relative to reports/."""
+    """One file of one period and version: a workbook, its page, or the rows that did not fit; `href` is relative to reports/."""
 
     period: str
     version: int
@@ -34,7 +34,7 @@ class Issued:
 
 
 def write(run: Run, database: Path) -> list[Issued]:
-    """Bring reports/ in step with the published tables in `database`; returns every workbook that belongs there."""
+    """Bring reports/ in step with the published tables in `database`; returns every file of every version that belongs there."""
     from pipelines.render import index
 
     run.home.reports.mkdir(parents=True, exist_ok=True)
@@ -75,6 +75,7 @@ def _version(run: Run, con: duckdb.DuckDBPyConnection, period: str, version: int
             con.execute("from billing_coverage where period = ? order by all", [period]).fetchall(),
             con.execute("from invoice_reconciliation where period <= ? order by all", [period]).fetchall(),
             con.execute("select * exclude (events) from exceptions order by all").fetchall(),
+            con.execute("from cost_changes where period = ? order by all", [period]).fetchall(),
             con.execute("from rate_card order by all").fetchall(),
             con.execute("from gpu_equivalents order by all").fetchall(),
         ]
@@ -91,15 +92,16 @@ def _version(run: Run, con: duckdb.DuckDBPyConnection, period: str, version: int
 
 
 def _render(con: duckdb.DuckDBPyConnection, period: str, version: int) -> dict[str, tuple[str, str | None, bytes]]:
-    """File name -> (state, team, bytes) of every workbook of one version."""
+    """File name -> (state, team, bytes) of every file of one version: per team a workbook and its page, and the company's workbook."""
     from pipelines.render import names, workbook
 
     rows = con.execute(
         "select team_id, any_value(state) from statements where period = ? and version = ? group by all order by 1", [period, version]
     ).fetchall()
     files = {
-        names.workbook_name(period, version, team): (state, team, workbook.team(con, period=period, version=version, team_id=team))
+        name: (state, team, content)
         for team, state in rows
+        for name, content in workbook.files(con, period=period, version=version, team_id=team).items()
     }
     state = rows[0][1] if rows else "DRAFT"
     files[names.workbook_name(period, version, None)] = (state, None, workbook.company(con, period=period, version=version))

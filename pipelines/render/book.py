@@ -42,9 +42,13 @@ MOST_ON_A_PAGE = 66
 _SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
 
 
+def symbol(currency: str) -> str:
+    return _SYMBOLS.get(currency, f"{currency} ")
+
+
 def with_symbol(currency: str, digits: str = "#,##0.00") -> str:
     """A number format that shows the currency: its symbol, else its code."""
-    sign = _SYMBOLS.get(currency, f"{currency} ")
+    sign = symbol(currency)
     return f'"{sign}"{digits};-"{sign}"{digits}'
 
 

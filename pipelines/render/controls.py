@@ -68,12 +68,12 @@ def all_good(book: Book, title: str = "Controls") -> str:
 
 def team_sheet(team: Team, title: str) -> None:
     ws = team.book.sheet(title, "Controls and reconciliation", [c.width for c in CHECKS])
-    row = check_block(team.book, ws, 4, _team_checks(team))
+    row = check_block(team.book, ws, 4, team_checks(team))
     row = _hashes(team, ws, row)
     _invoices(team, ws, row)
 
 
-def _team_checks(team: Team) -> list[Check]:
+def team_checks(team: Team) -> list[Check]:
     lines, total = team.lines, team.total
     exact = team.detail.amount
     on_lines = sum((line["exact"] for line in lines), ZERO)
@@ -153,7 +153,7 @@ def no_invoice(one: Row) -> str:
     return "no invoice number yet" if one["billed_cost"] else "no vendor bill: accrual or own hardware"
 
 
-_READING = (
+READING = (
     ("Statement", "What the team is charged, in whole cents. These figures are posted; they do not change when other cells do."),
     ("In Detail, Difference", "Live formulas over the Detail sheet. If a cell of Detail is changed, the difference turns red; the posted amount stays."),
     ("Paid for through the rate card", "Cost for whose use a published rate is charged. Its lines show our part for information, with an amount of zero."),
@@ -174,7 +174,7 @@ _READING = (
 def notes_sheet(book: Book, title: str, rules: list[Row], weights: list[Row], grain: str | None) -> None:
     ws = book.sheet(title, "How to read this workbook", [30, 88, 30])
     row = 4
-    reading = [*_READING]
+    reading = [*READING]
     if grain:
         reading.insert(0, ("Detail", f"The ledger behind every line: {grain}. A row without a line number is on no line: less than a cent."))
     row = _explained(book, ws, row, "Words", reading)

@@ -1,24 +1,27 @@
 """The pages for people: the door for finance (every month, its state, its workbooks, what needs a look) and the rate card.
 
-Each is one file without script or network.
+Each is one file that needs no network. The first has a few lines of script, named by their hash, to filter by typing; it works without.
 """
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections import defaultdict
 from decimal import Decimal
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import duckdb
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from pipelines.home import asset
-from pipelines.render import figures, rates, words
+from pipelines.render import figures, html, rates, words
 from pipelines.render.figures import ZERO, Row
-from pipelines.render.names import cell_text, month
+from pipelines.render.names import month, short_month
 
 MOST_EXCEPTIONS = 12
+_KINDS = {".html": "Page", ".xlsx": "Excel", ".parquet": "Rows"}
 _WORDS = {
     "open": ("Open", "A draft, rewritten every night"),
     "soft_closed": ("In review", "Over, but not closed: drafts with accruals"),
@@ -28,26 +31,20 @@ _WORDS = {
 
 
 def page(con: duckdb.DuckDBPyConnection, files: list[dict[str, Any]]) -> str:
-    """The HTML of reports/index.html. `files`: every workbook (period, version, state, team_id, name, href, bytes, sha256)."""
+    """The HTML of reports/index.html. `files`: every issued file (period, version, state, team_id, name, href, bytes, sha256)."""
     statements = figures.rows(con, "from statements order by period, version, team_id, cost_center")
     periods = [_period(con, period, statements, files) for period in figures.rows(con, "from periods order by period desc")]
-    months = _months(periods)
+    chart = _chart(periods)
     currency = statements[-1]["currency"] if statements else ""
     rated = con.execute("select count(*) > 0 from rate_card").fetchall()[0][0]
-    return _render("index.html.j2", periods=periods, months=months, currency=currency, rated=rated)
+    script = asset("reports", "templates", "filter.js").read_text(encoding="utf-8")
+    script_hash = b64encode(sha256(script.encode("utf-8")).digest()).decode("ascii")
+    return html.render("index.html.j2", periods=periods, chart=chart, currency=currency, rated=rated, script=Markup(script), script_hash=script_hash)
 
 
 def rate_card(con: duckdb.DuckDBPyConnection) -> str:
     """The HTML of reports/rate-card.html."""
-    return _render("rate-card.html.j2", **rates.page_parts(con))
-
-
-def _render(template: str, **parts: Any) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(str(asset("reports", "templates"))), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"money": _money, "rate": _rate, "size": _size, "clean": cell_text, "href": lambda text: quote(text, safe="/")}
-    return environment.get_template(template).render(**parts)
+    return html.render("rate-card.html.j2", **rates.page_parts(con))
 
 
 def _period(con: duckdb.DuckDBPyConnection, period: Row, statements: list[Row], files: list[dict[str, Any]]) -> Row:
@@ -55,12 +52,14 @@ def _period(con: duckdb.DuckDBPyConnection, period: Row, statements: list[Row], 
     label = period["period"]
     mine = [s for s in statements if s["period"] == label]
     latest = max((s["version"] for s in mine), default=None)
-    links = {(f["version"], f["team_id"]): f for f in files if f["period"] == label}
+    issued = sorted((f for f in files if f["period"] == label), key=lambda f: f["name"])
+    links = {(f["version"], f["team_id"], Path(f["name"]).suffix): f for f in issued}
     teams: dict[str, Row] = {}
     for s in (s for s in mine if s["version"] == latest):
         team = teams.setdefault(
             s["team_id"],
-            {"name": s["team_name"], "mode": s["mode"], "currency": s["currency"], "total": ZERO, "prior": ZERO, "direct": ZERO, "shared": ZERO, "other": ZERO, "file": links.get((latest, s["team_id"]))},
+            {"name": s["team_name"], "mode": s["mode"], "currency": s["currency"], "total": ZERO, "prior": ZERO, "direct": ZERO, "shared": ZERO, "other": ZERO, "id": s["team_id"],
+             "files": [(word, links[latest, s["team_id"], kind]) for kind, word in _KINDS.items() if (latest, s["team_id"], kind) in links]},
         )
         team["total"] += s["total_amount"]
         team["prior"] += s["prior_amount"]
@@ -78,12 +77,13 @@ def _period(con: duckdb.DuckDBPyConnection, period: Row, statements: list[Row], 
     total = sum((t["total"] for t in teams.values()), ZERO)
     prior = sum((t["prior"] for t in teams.values()), ZERO)
     kinds = {kind: sum((t[kind] for t in teams.values()), ZERO) for kind in ("direct", "shared", "other")}
-    older = sorted({f["version"] for f in links.values()} - {latest}, reverse=True)
+    older = sorted({f["version"] for f in issued} - {latest}, reverse=True)
     return {
         "label": label, "name": month(label), "state": period["state"], "word": word, "meaning": meaning, "closed_on": period["closed_on"],
         "version": latest, "as_of": mine[-1]["issued_on"] if mine else None, "total": total, "prior": prior, "change": words.change(total, prior),
-        "teams": sorted(teams.values(), key=lambda t: (-t["total"], t["name"])), "company": links.get((latest, None)),
-        "older": [{"version": v, "files": [f for (version, _), f in sorted(links.items(), key=lambda i: i[1]["name"]) if version == v]} for v in older],
+        "teams": sorted(teams.values(), key=lambda t: (-t["total"], t["name"])), "company": links.get((latest, None, ".xlsx")),
+        "issued": [f for f in issued if f["version"] == latest],
+        "older": [{"version": v, "files": [f for f in issued if f["version"] == v]} for v in older],
         "exceptions": found[:MOST_EXCEPTIONS], "more": max(0, len(found) - MOST_EXCEPTIONS), "states": _states(con, label),
         "currency": mine[0]["currency"] if mine else "", **kinds,
     }  # fmt: skip
@@ -102,36 +102,11 @@ def _states(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:
     ]
 
 
-def _months(periods: list[Row]) -> list[Row]:
-    """The columns of the trend, oldest first: up to thirteen months, each with its parts from the bottom up."""
+def _chart(periods: list[Row]) -> html.Chart | None:
+    """Up to thirteen months, oldest first; a draft has a star."""
     shown = [p for p in reversed(periods[:13]) if p["version"] is not None]
-    parts = [[(name, max(p[kind], ZERO)) for name, kind in (("own", "direct"), ("shared", "shared"), ("other", "other"))] for p in shown]
-    top = max((sum((size for _, size in each), ZERO) for each in parts), default=ZERO) or Decimal(1)
-    return [
-        {"name": p["name"], "label": p["label"], "own": p["direct"], "shared": p["shared"], "other": p["other"], "total": p["total"], "draft": p["version"] == 0, **_column(each, top)}
-        for p, each in zip(shown, parts, strict=True)
-    ]
-
-
-def _column(parts: list[tuple[str, Decimal]], top: Decimal) -> Row:
-    """Where the parts of one column stand, in the picture's units: 150 high, on a base line at 170."""
-    drawn, at = [], Decimal(170)
-    for name, size in parts:
-        height = size * 150 / top
-        at -= height
-        drawn.append({"name": name, "y": f"{at:.1f}", "height": f"{height:.1f}"})
-    return {"parts": drawn, "label_y": f"{at - 6:.1f}"}
-
-
-def _money(amount: Decimal | None) -> str:
-    return "–" if amount is None else f"{words.half_up(amount) + 0:,.2f}".replace("-", "−")
-
-
-def _rate(amount: Decimal) -> str:
-    """All digits that say something, at least two of them after the point."""
-    whole, _, digits = f"{amount:,f}".partition(".")
-    return f"{whole}.{digits.rstrip('0').ljust(2, '0')}"
-
-
-def _size(number: int) -> str:
-    return f"{max(1, round(number / 1024)):,} kB"
+    if not shown:
+        return None
+    labels = [short_month(p["label"]) + ("*" if p["version"] == 0 else "") for p in shown]
+    parts = [(p["direct"], p["shared"], p["other"]) for p in shown]
+    return html.stacked(labels, parts, ("own usage", "share of common cost", "corrections and recovery"), 720, 210)

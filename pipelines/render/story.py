@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from decimal import Decimal
 from statistics import median
 from typing import TYPE_CHECKING
@@ -16,6 +17,39 @@ if TYPE_CHECKING:
 PARTS = {"volume_amount": "volume", "rate_amount": "rate", "mix_amount": "mix", "new_amount": "new", "other_amount": "not counted"}
 AMOUNTS = ("amount", "prior_amount", "change", *PARTS)
 _WORDS = {"volume": "volume", "rate": "prices", "mix": "another mix", "new": "what is new", "not counted": "amounts without a quantity"}
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A figure at the top of a statement; None is not known. `kind`: money, change or share."""
+
+    label: str
+    value: Decimal | None
+    kind: str
+    currency: str
+    note: str
+
+
+def tiles(team: Team) -> list[Tile]:
+    """Total, change, price of a million tokens, and what is shared; for the team that runs a rate card, what it brought in."""
+    tokens, cost, currency = team.tokens
+    per_million = cost * 1_000_000 / tokens if tokens > 0 and currency else None
+    called = f"{tokens / 1_000_000:,.1f}M tokens, own calls to models" if per_million is not None else "no priced tokens in this month"
+    return [
+        Tile("Total", team.total, "money", team.currency, words.change(team.total, team.prior)),
+        Tile("Change", team.total - team.prior, "change", team.currency, f"the month before: {team.prior:,.2f} {team.currency}"),
+        Tile("Cost per 1M tokens", per_million, "money", currency or team.currency, called),
+        _part(team),
+    ]
+
+
+def _part(team: Team) -> Tile:
+    sold = -sum((one["amount"] for one in team.lines if one["category"] == "recovery" and one["sold"]), ZERO)
+    bought = sum((one["amount"] for one in team.lines if one["category"] == "recovery" and not one["sold"]), ZERO)
+    if sold or bought:
+        return Tile("Recovered by the rate card", sold / bought if bought > 0 else None, "share", team.currency, f"{sold:,.2f} of {bought:,.2f} {team.currency}")
+    shared = sum((s["shared_amount"] for s in team.statements), ZERO)
+    return Tile("Shared part", shared / team.total if team.total > 0 else None, "share", team.currency, f"{shared:,.2f} {team.currency} of common cost")
 
 
 def line(row: Row) -> str:

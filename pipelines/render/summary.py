@@ -67,32 +67,13 @@ def controls_line(book: Book, ws: Any, note: str) -> None:
 
 
 def _tiles(team: Team, ws: Any) -> None:
-    book, money = team.book, Look(with_symbol(team.currency))
-    delta = team.total - team.prior
-    tokens, cost, currency = team.tokens
-    book.tile(ws, 4, 2, "Total", ("Total_charge", team.total), money, words.change(team.total, team.prior))
-    sign = with_symbol(team.currency).replace('"', '+"', 1)
-    book.tile(ws, 4, 5, "Change", ("Total_charge-Prior_month", delta), Look(sign), f"the month before: {team.prior:,.2f} {team.currency}")
-    if tokens > 0 and currency:
-        per_million = cost * 1_000_000 / tokens
-        book.tile(ws, 4, 8, "Cost per 1M tokens", per_million, Look(with_symbol(currency)), f"{tokens / 1_000_000:,.1f}M tokens, own calls to models")
-    else:
-        book.tile(ws, 4, 8, "Cost per 1M tokens", "n/a", TEXT, "no priced tokens in this month")
-    _last_tile(team, ws)
-
-
-def _last_tile(team: Team, ws: Any) -> None:
-    """What the rate card brought in, for the team that runs it; for all others the part of common cost."""
-    sold = -sum((line["amount"] for line in team.lines if line["category"] == "recovery" and line["sold"]), ZERO)
-    bought = sum((line["amount"] for line in team.lines if line["category"] == "recovery" and not line["sold"]), ZERO)
-    shared = sum((s["shared_amount"] for s in team.statements), ZERO)
-    label, part, whole, note = "Shared part", shared, team.total, f"{shared:,.2f} {team.currency} of common cost"
-    if sold or bought:
-        label, part, whole, note = "Recovered by the rate card", sold, bought, f"{sold:,.2f} of {bought:,.2f} {team.currency}"
-    if whole > 0:
-        team.book.tile(ws, 4, 11, label, part / whole, Look("0.0%"), note)
-    else:
-        team.book.tile(ws, 4, 11, label, "n/a", TEXT, note)
+    """Total and change are live, from the statement."""
+    live = {"Total": "Total_charge", "Change": "Total_charge-Prior_month"}
+    for column, tile in zip((2, 5, 8, 11), story.tiles(team), strict=True):
+        money = with_symbol(tile.currency)
+        look = Look({"money": money, "change": money.replace('"', '+"', 1), "share": "0.0%"}[tile.kind]) if tile.value is not None else TEXT
+        value = "n/a" if tile.value is None else (live[tile.label], tile.value) if tile.label in live else tile.value
+        team.book.tile(ws, 4, column, tile.label, value, look, tile.note)
 
 
 def sums_by(rows: list[dict[str, Any]], name: Callable[[dict[str, Any]], str]) -> list[tuple[str, Decimal]]:

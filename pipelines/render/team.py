@@ -83,13 +83,17 @@ class Team:
             line["discount"] = discount(line)
         self.spots: dict[int, str] = {}  # line_no -> cell of its amount
         self.total_cell = ""
+        self.whole_detail: str | None = None
         self.used_cell = ""  # the total on Usage
         self.days_cell = ""  # the total on Days
-        self.gaps: list[Decimal] = []  # what the shares on Shared costs do not explain, and where it stands
-        self.gap_cells = ""
+        self.pots = words.readable_pots(self.shared)
+        self.gaps = [one for pot in self.pots if (one := gap(pot)) is not None]  # what the shares on Shared costs do not explain
+        self.gap_cells = ""  # and where it stands
 
-    def workbook(self) -> bytes:
+    def workbook(self, whole_detail: str | None = None) -> bytes:
+        """`whole_detail`: the file beside it with every row, where Detail had to sum them."""
         book = self.book
+        self.whole_detail = whole_detail
         for title in ("Statement", "Shared costs", "Usage", "Trend", "Days", "Rates", "Controls", "Detail", "Notes"):
             getattr(self, "_" + title.lower().replace(" ", "_"))(title)
         summary.team_sheet(self, "Summary")
@@ -138,16 +142,12 @@ class Team:
         return notes
 
     def _one_statement(self, ws: Any, row: int, columns: list[Column], statement: Row) -> int:
-        mine = [line for line in self.lines if line["cost_center"] == statement["cost_center"] and line["legal_entity"] == statement["legal_entity"]]
         if len(self.statements) > 1:
             named = (statement["statement_id"], statement["cost_center_name"], statement["legal_entity_name"])
             self.book.put(ws, row, 2, "  ·  ".join(w for w in named if w), Look(bold=True, size=11, color="0F7B8A"))
             row += 1
         continued = ZERO
-        for category, heading in SECTIONS.items():
-            chosen = [line for line in mine if ("covered" if line["covered"] else line["category"]) == category]
-            if not chosen:
-                continue
+        for heading, chosen in self.sections(statement):
             self.book.line(ws, row, columns, [heading] + [None] * (len(columns) - 1), **{"bold": True, "color": GROUP.color, "fill": GROUP.fill})
             start = row = row + 1
             for line in chosen:
@@ -165,6 +165,12 @@ class Team:
             self.book.line(ws, row, columns, values)
             row += 2
         return row
+
+    def sections(self, statement: Row) -> list[tuple[str, list[Row]]]:
+        """The lines of one statement under their headings; no heading without a line."""
+        mine = [line for line in self.lines if line["cost_center"] == statement["cost_center"] and line["legal_entity"] == statement["legal_entity"]]
+        found = [(heading, [line for line in mine if ("covered" if line["covered"] else line["category"]) == category]) for category, heading in SECTIONS.items()]
+        return [(heading, lines) for heading, lines in found if lines]
 
     def _statement_line(self, ws: Any, row: int, columns: list[Column], line: Row) -> None:
         quantity, rate = line["quantity"], None
@@ -199,7 +205,7 @@ class Team:
         """Each pot with its rule, our units and all units, so that the share can be computed again by hand."""
         evidence = replace(_MONEY, color=NOTE.color)
         columns = [
-            Column("Pool", 19), Column("What", 24, _NAME), Column("Shared by", 22, replace(NOTE, wrap=True)), Column("From", 11, Look(DAY, size=9, align="left")),
+            Column("Pool", 19), Column("What", 24, _NAME), Column("Shared by", 27, replace(NOTE, wrap=True)), Column("From", 11, Look(DAY, size=9, align="left")),
             Column("To", 11, Look(DAY, size=9, align="left")), Column("Cost of the pool", 15, _MONEY), Column("Our units", 15, Look(QUANTITY)),
             Column("All units", 15, Look(QUANTITY)), Column("Our share", 12, Look(SHARE)), Column("Recomputed", 14, evidence),
             Column("Our part", 14, replace(_MONEY, bold=True)), Column("Difference", 11, evidence),
@@ -211,13 +217,11 @@ class Team:
         if not self.shared:
             self.book.put(ws, row, 2, "This team carries no shared cost in this month.")
             return
-        pots = words.readable_pots(self.shared)
-        for pot in pots:
+        for pot in self.pots:
             self.book.line(ws, row, columns, self._pot(row, pot))
             row += 1
-        self.gaps = [one for pot in pots if (one := gap(pot)) is not None]
         self.gap_cells = f"'{title}'!M5:M{row - 1}"
-        total = sum((pot["amount"] for pot in pots), ZERO)
+        total = sum((pot["amount"] for pot in self.pots), ZERO)
         self.book.total(ws, row, columns, ["Total, before rounding to cents"] + [None] * 9 + [(f"SUM(L5:L{row - 1})", total), None])
         self._rules(ws, row + 2, columns)
 
@@ -321,7 +325,11 @@ class Team:
             "line_no, use_no, usage_date, category, activity, service, model, meter, project_id, application, environment, cost_pool, rule_id, quantity,"
             " unit, list_cost, effective_cost, billing_currency, amount, original_period, estimate_status, ledger_rows"
         )
-        self.book.table(ws, 1, "Detail", columns, self.detail.count, of_query(self.con, f"select {fields} from detail"))
+        first = 1
+        if not self.detail.is_whole:
+            self.book.put(ws, 1, 1, f"Here is {self.detail.grain}." + (f" Every row is in {self.whole_detail}, beside this file." if self.whole_detail else ""), Look(bold=True))
+            first, ws.freeze_panes = 3, "C4"
+        self.book.table(ws, first, "Detail", columns, self.detail.count, of_query(self.con, f"select {fields} from detail"))
 
     def _notes(self, title: str) -> None:
         controls.notes_sheet(self.book, title, figures.sentences(self.con, **self.scope), figures.weights(self.con, **self.scope), self.detail.grain)

@@ -71,7 +71,7 @@ def _use(row: int, use: Row, whole: Decimal, last: int) -> list[Any]:
     if quantity:
         quantity, rate = quantity / scale, use["amount"] * scale / quantity
     return [
-        None, use["service"], use["model"], words.plain(use["meter"]), quantity, unit if quantity else None, rate, use["list_cost"], use["amount"],
+        None, use["service"], use["model"], words.meter(use["meter"]), quantity, unit if quantity else None, rate, use["list_cost"], use["amount"],
         (f"SUMIFS(Detail[Amount],Detail[Use],N{row})", use["amount"]), (f"ROUND(J{row}-K{row},2)", ZERO),
         (f"IF(J{last + 1}=0,0,J{row}/J{last + 1})", use["amount"] / whole if whole else ZERO), use["use_no"],
     ]  # fmt: skip

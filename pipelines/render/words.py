@@ -8,6 +8,7 @@ from dataclasses import replace
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
+from pipelines.allocation.words import METERS
 from pipelines.render.book import TEXT, Book, Look, text_lines
 from pipelines.render.figures import ZERO, Row
 
@@ -32,6 +33,12 @@ def plain(name: str | None) -> str | None:
     if not name:
         return None
     return _SPECIAL.get(name) or name.replace("_", " ").replace("-", " ").capitalize()
+
+
+def meter(name: str | None) -> str | None:
+    """`cache_read` -> `Cached input`; a vendor's own word stays as it is."""
+    said = METERS.get(name or "")
+    return said[0].upper() + said[1:] if said else name
 
 
 def state(name: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import io
 import re
 import shutil
@@ -311,7 +313,9 @@ def test_page_is_self_contained_and_escapes(con: duckdb.DuckDBPyConnection) -> N
         for team in [*TEAMS, None]
     ]
     html = index.page(con, files)
-    assert "<script" not in html and "&lt;script&gt;" in html
+    assert html.count("<script") == 1 and "&lt;script&gt;" in html
+    script = html.partition("<script>")[2].partition("</script>")[0]
+    assert f"script-src 'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" in html
     assert not re.search(r"(src|href)=\"(https?:|//|javascript:)", html)
     assert 'href="2026-10/draft/n.xlsx"' in html
     total = con.execute("select sum(total_amount) from statements where period = '2026-10'").fetchone()[0]

@@ -1,0 +1,140 @@
+"""Pages of one file: templates without script or network, numbers as people read them, and bars as inline SVG."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from functools import cache
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from pipelines.home import asset
+from pipelines.render import words
+from pipelines.render.figures import ZERO
+from pipelines.render.names import cell_text
+
+LEFT, TOP, BOTTOM = 46, 14, 26  # room for the labels of a chart, in its own units
+
+
+def render(template: str, **parts: Any) -> str:
+    return _environment().get_template(template).render(**parts)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(str(asset("reports", "templates"))), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "money": money, "signed": signed, "rate": rate, "size": size, "quantity": quantity, "clean": cell_text, "href": lambda text: quote(text, safe="/"),
+    }  # fmt: skip
+    return environment
+
+
+def money(amount: Decimal | None) -> str:
+    return "–" if amount is None else f"{words.half_up(amount) + 0:,.2f}".replace("-", "−")
+
+
+def signed(amount: Decimal) -> str:
+    """A change: the direction is a sign before the digits, never a colour."""
+    cents = words.half_up(amount) + 0
+    return "–" if not cents else f"{cents:+,.2f}".replace("-", "−")
+
+
+def rate(amount: Decimal) -> str:
+    """All digits that say something, at least two of them after the point."""
+    whole, _, digits = f"{amount:,f}".partition(".")
+    return f"{whole}.{digits.rstrip('0').ljust(2, '0')}"
+
+
+def quantity(amount: Decimal | None) -> str:
+    """Up to four decimals."""
+    if amount is None:
+        return "–"
+    text = f"{amount.quantize(Decimal('0.0001')):,f}"
+    return text.rstrip("0").rstrip(".").replace("-", "−")
+
+
+def size(number: int) -> str:
+    return f"{max(1, round(number / 1024)):,} kB"
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One column of a chart: its label, what a pointer over it says, and the stacked parts from the base line on."""
+
+    label: str
+    said: str
+    is_minor: bool  # its label is left out where there is little room
+    x: str
+    middle: str
+    parts: tuple[dict[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Stacked columns, with everything in place; the template only draws."""
+
+    width: int
+    height: int
+    bar_width: str
+    base: str
+    ticks: tuple[tuple[str, str], ...]  # (y, label)
+    bars: tuple[Bar, ...]
+    names: tuple[tuple[str, str], ...]  # (style, name) of every series that is there
+    text: str  # the description
+
+
+STYLES = ("own", "shared", "other")
+
+
+def stacked(labels: list[str], values: list[tuple[Decimal, ...]], names: tuple[str, ...], width: int, height: int = 220) -> Chart:
+    """Parts above zero stand on each other, parts below hang from the base line; at least one column."""
+    highest = max(max(sum((v for v in one if v > 0), ZERO) for one in values), ZERO)
+    lowest = min(min(sum((v for v in one if v < 0), ZERO) for one in values), ZERO)
+    if -lowest < highest / 50:
+        lowest = ZERO  # no band under the columns for a few cents
+    step = nice_step(highest - lowest)
+    top = (highest / step).to_integral_value(ROUND_CEILING) * step or step
+    bottom = (lowest / step).to_integral_value(ROUND_FLOOR) * step
+    room = Decimal(height - TOP - BOTTOM)
+
+    def y(value: Decimal) -> Decimal:
+        return TOP + (top - max(value, bottom)) * room / (top - bottom)
+
+    slot = Decimal(width - LEFT) / len(labels)
+    bar = min(slot * Decimal("0.72"), Decimal(64))
+    shown = [at for at in range(len(names)) if at == 0 or any(abs(one[at]) > (top - bottom) / 200 for one in values)]  # nothing thinner than a line
+    bars = []
+    for at, (label, one) in enumerate(zip(labels, values, strict=True)):
+        x, up, down, parts = LEFT + slot * at + (slot - bar) / 2, ZERO, ZERO, []
+        for series in shown:
+            value = one[series]
+            start = up if value >= 0 else down
+            ends = sorted((y(start), y(start + value)))
+            if value:
+                parts.append({"style": STYLES[series], "y": f"{ends[0]:.1f}", "height": f"{ends[1] - ends[0]:.1f}"})
+            up, down = (up + value, down) if value >= 0 else (up, down + value)
+        said = f"{label}: {money(sum(one, ZERO))} (" + ", ".join(f"{names[series]} {money(one[series])}" for series in shown) + ")"
+        minor = len(labels) > 16 and at % 5 != 4 and at != 0
+        bars.append(Bar(label, said, minor, f"{x:.1f}", f"{x + bar / 2:.1f}", tuple(parts)))
+    count = int((top - bottom) / step)
+    ticks = tuple((f"{y(bottom + step * n):.1f}", _tick(bottom + step * n)) for n in range(count + 1))
+    peak = max(range(len(values)), key=lambda n: (sum(values[n], ZERO), -n))
+    text = f"{len(labels)} columns from {labels[0]} to {labels[-1]}. Highest: {labels[peak]} with {money(sum(values[peak], ZERO))}. The table below has every figure."
+    return Chart(width, height, f"{bar:.1f}", f"{y(ZERO):.1f}", ticks, tuple(bars), tuple((STYLES[at], names[at]) for at in shown), text)
+
+
+def nice_step(span: Decimal) -> Decimal:
+    """A step of 1, 2 or 5 times a power of ten that gives at most six lines."""
+    if span <= 0:
+        return Decimal(1)
+    least = span / 5
+    power = Decimal(10) ** least.adjusted()
+    return next(power * times for times in (1, 2, 5, 10) if power * times >= least)
+
+
+def _tick(value: Decimal) -> str:
+    return (f"{value:,.0f}" if value == value.to_integral_value() else f"{value:,.2f}").replace("-", "−")
