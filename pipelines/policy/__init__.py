@@ -21,7 +21,7 @@ from pipelines.allocation.rules import AllocationPolicy
 from pipelines.errors import Refused
 from pipelines.policy.checks import Checker
 from pipelines.policy.files import Accounts, Close, Company, Contracts, File, RateCard, Sources, Teams
-from pipelines.policy.insight import Budgets
+from pipelines.policy.insight import Alerts, Budgets
 from pipelines.policy.tables import register
 from pipelines.yaml_file import PolicyRefused, read
 
@@ -36,9 +36,9 @@ FILES: dict[str, type[File]] = {
     "accounts": Accounts,
     "close": Close,
     "budgets": Budgets,
+    "alerts": Alerts,
 }
-OPTIONAL = frozenset({"contracts", "rate_card", "accounts", "close", "budgets"})  # a missing file is an empty one
-LATER = ("alerts",)  # files of the policy that nothing reads yet
+OPTIONAL = frozenset({"contracts", "rate_card", "accounts", "close", "budgets", "alerts"})  # a missing file is an empty one
 TEMPLATE = Path(__file__).parent / "template"
 
 
@@ -63,6 +63,7 @@ class Policy:
     accounts: Accounts
     close: Close
     budgets: Budgets
+    alerts: Alerts
     allocation: AllocationPolicy
     digests: dict[str, str]  # file without .yaml -> SHA-256 of its bytes
 
@@ -120,7 +121,7 @@ def load(folder: Path) -> Policy:
     trees: dict[str, Any] = {}
     files: dict[str, Any] = {}
     paths = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-    known = (*FILES, "allocation", *LATER)
+    known = (*FILES, "allocation")
     for path in sorted(folder.glob("*.y*ml")):
         if path.name not in {f"{name}.yaml" for name in known}:
             reasons.append(Refused("is not a file of the policy", path.name, f"remove it, or call it one of {', '.join(known)} .yaml"))

@@ -23,7 +23,7 @@ from pipelines.policy.files import (
     Sources,
     Teams,
 )
-from pipelines.policy.insight import Budgets
+from pipelines.policy.insight import Alerts, Budgets
 from pipelines.sources import KINDS, Format, registry
 from pipelines.sources.billing.mapped_bill import map_problems as bill_problems
 from pipelines.sources.gpu.mapped_gpu import map_problems as gpu_problems
@@ -51,6 +51,7 @@ class Checker:
         self.rate_card: RateCard = files["rate_card"]
         self.close: Close = files["close"]
         self.budgets: Budgets = files["budgets"]
+        self.alerts: Alerts = files["alerts"]
 
     def refuse(self, file: str, loc: Loc, what: str, fix: str) -> None:
         self.reasons.append(Refused(what, f"{file}.yaml:{line_of(self.trees.get(file), loc)}", fix))
@@ -62,6 +63,7 @@ class Checker:
         self.check_prices()
         self.check_differences()
         self.check_budgets()
+        self.check_channels()
         return self.reasons
 
     # names and dates -------------------------------------------------------------------------------------------------
@@ -349,6 +351,11 @@ class Checker:
             grown[growth.team].append((("growth", i), growth))
         for team, dated in grown.items():
             self.apart("budgets", dated, f"growth of {team}")
+
+    def check_channels(self) -> None:
+        self.unique("alerts", "channels", self.alerts.channels, "channels")
+        for i, channel in enumerate(self.alerts.channels):
+            self.in_order("alerts", [(("channels", i), channel)])
 
 
 def _together(one: Dated, other: Dated) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -90,3 +91,158 @@ class Budgets(File):
     growth: list[Growth] = []
     budgets: list[Budget] = []
 
+
+
+# alerts.yaml ------------------------------------------------------------------------------------------------------
+
+Whole = Annotated[int, Field(gt=0, le=1_000_000_000_000)]
+Share = Annotated[Exact, Field(gt=0, le=10_000, max_digits=9, decimal_places=2)]
+Money = Annotated[Exact, Field(ge=0, max_digits=18, decimal_places=6)]
+FIFTY, TWENTY = Decimal(50), Decimal(20)
+
+
+class Rule(Strict):
+    """What every kind of alert says beside its limits: what it asks for, and the names it does not watch."""
+
+    action: Action = "chat"
+    unwatched: Annotated[list[Name], BeforeValidator(many)] = Field([], alias="except")
+
+
+class HourlySpend(Rule):
+    """A team's hours that cost more than is usual at this hour: by so many percent and this much money an hour."""
+
+    percent: Share = FIFTY
+    amount: Money = FIFTY
+
+
+class FeatureGrowth(Rule):
+    """An application's last seven days against the seven before: by so many percent and this much money."""
+
+    action: Action = "mail"
+    percent: Share = FIFTY
+    amount: Money = Decimal(100)
+
+
+class LargeRequest(Rule):
+    """A single request with more tokens, in and out."""
+
+    tokens: Whole = 50_000
+
+
+class CallLoop(Rule):
+    """So many calls or more of one trace, or of one session, within so many minutes."""
+
+    action: Action = "page"
+    calls: Annotated[int, Field(gt=1, le=1_000_000)] = 100
+    minutes: Annotated[int, Field(gt=0, le=1440)] = 60
+
+
+class FailedCalls(Rule):
+    """A project's failed calls of a day: so many or more, and so many percent or more of all."""
+
+    percent: Share = TWENTY
+    calls: Whole = 50
+
+
+class CacheDrop(Rule):
+    """The share of input tokens that a provider's cache answered: a week, so many points below the four weeks before."""
+
+    action: Action = "mail"
+    points: Share = Decimal(15)
+    tokens: Whole = 10_000_000  # of input in the week
+
+
+class GpuIdle(Rule):
+    """The GPUs of a cluster: used by less than so many percent for more than so many hours on end."""
+
+    percent: Share = TWENTY
+    hours: Annotated[int, Field(ge=1, le=24)] = 1
+
+
+class SourceSilent(Rule):
+    """A source that is so many days later than its usual rhythm."""
+
+    action: Action = "page"
+    days: Annotated[int, Field(ge=0, le=60)] = 2
+
+
+class Unpriced(Rule):
+    """Tokens of a model in a month that nothing has a price for."""
+
+    action: Action = "mail"
+    tokens: Whole = 1_000_000
+
+
+class Unsettled(Rule):
+    """Money of a month that has no owner, or that is billed under a name that nobody knows."""
+
+    action: Action = "mail"
+    amount: Money = FIFTY
+
+
+class DailyAnomaly(Rule):
+    """A day of a team, a project or a model, away from the last 28 by this score, so many percent and this much money."""
+
+    percent: Share = FIFTY
+    amount: Money = FIFTY
+    score: Annotated[Exact, Field(gt=0, le=100, max_digits=9, decimal_places=2)] = Decimal(4)
+
+
+class BudgetRule(Strict):
+    """Thresholds of budgets.yaml, each with the action it has there; `note` is none."""
+
+    unwatched: Annotated[list[Name], BeforeValidator(many)] = Field([], alias="except")
+
+
+def _off(value: Any) -> Any:
+    return None if value is False or value == "off" else value
+
+
+Off = BeforeValidator(_off)
+
+
+class Channel(Dated):
+    """Where alerts go: a URL as Apprise reads them, in an environment variable, for it may hold a password.
+
+    Takes alerts raised on the days from `from` to before `to`, that ask for one of `actions`, of one of `kinds`; without `kinds`, of all.
+    """
+
+    id: Id
+    url_from: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
+    actions: Annotated[list[Literal["mail", "chat", "page"]], BeforeValidator(many), Field(min_length=1)]
+    kinds: Annotated[list[str], BeforeValidator(many), Field(min_length=1)] | None = None
+    to_owner: bool = False  # mail: to the alert's owner, where that is an address, instead of whom the URL names
+
+    @model_validator(mode="after")
+    def _known(self) -> Channel:
+        for kind in self.kinds or ():
+            if kind not in KINDS:
+                raise ValueError(f"no kind of alert is called {kind}; use {', '.join(KINDS)}")
+        return self
+
+
+class Alerts(File):
+    """Each kind of alert with its limits, or `off`; and where they are sent."""
+
+    hourly_spend: Annotated[HourlySpend | None, Off] = HourlySpend()
+    feature_growth: Annotated[FeatureGrowth | None, Off] = FeatureGrowth()
+    large_request: Annotated[LargeRequest | None, Off] = LargeRequest()
+    call_loop: Annotated[CallLoop | None, Off] = CallLoop()
+    failed_calls: Annotated[FailedCalls | None, Off] = FailedCalls()
+    cache_drop: Annotated[CacheDrop | None, Off] = CacheDrop()
+    gpu_idle: Annotated[GpuIdle | None, Off] = GpuIdle()
+    source_silent: Annotated[SourceSilent | None, Off] = SourceSilent()
+    unpriced: Annotated[Unpriced | None, Off] = Unpriced()
+    unmapped: Annotated[Unsettled | None, Off] = Unsettled()
+    unallocated: Annotated[Unsettled | None, Off] = Unsettled()
+    daily_anomaly: Annotated[DailyAnomaly | None, Off] = DailyAnomaly()
+    budget: Annotated[BudgetRule | None, Off] = BudgetRule()
+    channels: list[Channel] = []
+
+    @property
+    def rules(self) -> dict[str, Rule | BudgetRule]:
+        """The kinds that are on."""
+        return {kind: rule for kind in KINDS if (rule := getattr(self, kind)) is not None}
+
+
+KINDS = tuple(name for name in Alerts.model_fields if name not in ("version", "channels"))

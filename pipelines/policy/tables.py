@@ -23,11 +23,13 @@ from pipelines.policy.files import (
     VolumeTiers,
 )
 from pipelines.prices import NO_LIMIT
+from pipelines.sources import KINDS
 
 if TYPE_CHECKING:
     from pipelines.policy import Policy
 
 _DATES = "valid_from date, valid_to date"
+LIMITS = ("action", "percent", "amount", "tokens", "calls", "minutes", "hours", "days", "points", "score")
 COLUMNS = {
     "company": "name varchar, currency varchar, platform_team varchar",
     "legal_entities": "legal_entity varchar, name varchar",
@@ -77,6 +79,10 @@ COLUMNS = {
     "budget_scope": "budget_id varchar, field varchar, value varchar",
     "budget_thresholds": "budget_id varchar, percent integer, action varchar",
     "growth": f"team_id varchar, growth decimal(9, 6), {_DATES}",
+    "alert_rules": "kind varchar, action varchar, percent decimal(9, 2), amount decimal(38, 12), tokens hugeint, calls bigint, minutes integer,"
+    " hours integer, days integer, points decimal(9, 2), score decimal(9, 2)",
+    "alert_exceptions": "kind varchar, name varchar",
+    "sources": "kind varchar, source varchar, is_evidence boolean",
     "close": "true_up_bound decimal(9, 6), unallocated_percent decimal(9, 6), unpriced_tokens_percent decimal(9, 6)",
 }
 
@@ -162,6 +168,9 @@ def _rows(policy: Policy) -> dict[str, list[tuple[Any, ...]]]:
         "budget_scope": [(b.id, *scope) for b in policy.budgets.budgets for scope in b.scope],
         "budget_thresholds": [(b.id, t.percent, t.action) for b in policy.budgets.budgets for t in b.thresholds or policy.budgets.thresholds],
         "growth": [(g.team, g.factor, *span(g)) for g in policy.budgets.growth],
+        "alert_rules": [(kind, *(getattr(rule, limit, None) for limit in LIMITS)) for kind, rule in policy.alerts.rules.items()],
+        "alert_exceptions": [(kind, name) for kind, rule in policy.alerts.rules.items() for name in rule.unwatched],
+        "sources": [(kind, s.name, kind == "usage" or s.format == "vllm") for kind, key in KINDS.items() for s in getattr(sources, key)],
         "close": [(policy.close.true_up_bound, policy.close.tolerance.unallocated_percent, policy.close.tolerance.unpriced_tokens_percent)],
     }  # fmt: skip
 

@@ -78,6 +78,14 @@ REFUSED = [
     ("budgets", "thresholds: [50, 80, 95, 100]", "thresholds: [50, 50]", "the same percent"),
     ("budgets", 'amount: "6500"', 'amount: "-6500"', "amount"),
     ("budgets", "{team: assistant, factor:", "{team: assistent, factor:", "unknown team assistent"),
+    ("alerts", "calls: 100", "calls: 1", "call_loop.calls"),
+    ("alerts", "call_loop:", "call_loops:", "unknown key call_loops"),
+    ("alerts", "tokens: 30000000", "tokens: 0", "tokens"),
+    ("alerts", "hours: 1,", "hours: 1, percents: 5,", "unknown key gpu_idle.percents"),
+    ("alerts", "version: 1", "version: 1\nchannels: [{id: a, url_from: https://hooks.example/secret, actions: chat}]", "url_from"),
+    ("alerts", "version: 1", "version: 1\nchannels: [{id: a, url_from: A, actions: chat, kinds: [loop]}]", "no kind of alert is called loop"),
+    ("alerts", "version: 1", "version: 1\nchannels: [{id: a, url_from: A, actions: chat}, {id: a, url_from: B, actions: mail}]", "two channels are called a"),
+    ("alerts", "version: 1", "version: 1\nchannels: [{id: a, url_from: A, actions: note}]", "channels.0.actions"),
     ("rate_card", "covers: {serving_pool: llama-pool}", "covers: {serving_pool: pool}", "unknown serving pool pool"),
     ("rate_card", "meter: cache_read", "meter: input_uncached", "rates for input_uncached of llama-pool overlap"),
     ("rate_card", "meter: cache_read", "meter: tokens", "rates for input_uncached and tokens of llama-pool overlap"),
@@ -313,7 +321,7 @@ def test_the_template_is_a_policy(tmp_path: Path) -> None:
         policy.write_template(tmp_path / "other", "2026-99")
 
 
-@pytest.mark.parametrize("name", ["teams", "sources", "contracts", "rate_card", "accounts", "budgets"])
+@pytest.mark.parametrize("name", ["teams", "sources", "contracts", "rate_card", "accounts", "budgets", "alerts"])
 def test_what_the_template_shows_in_comments_is_read(tmp_path: Path, name: str) -> None:
     """The examples, uncommented, are a valid file."""
     policy.write_template(tmp_path / "policy", "2026-11")
