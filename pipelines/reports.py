@@ -16,7 +16,7 @@ import duckdb
 from pipelines.run import Run, digest
 from pipelines.warehouse import replace_durably, sync, write_text
 
-PAGES = ("index.html", "rate-card.html")
+PAGES = ("index.html", "rate-card.html", "overview.html")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Issued:
 
 def write(run: Run, database: Path) -> list[Issued]:
     """Bring reports/ in step with the published tables in `database`; returns every file of every version that belongs there."""
-    from pipelines.render import index
+    from pipelines.render import index, overview
 
     run.home.reports.mkdir(parents=True, exist_ok=True)
     con = duckdb.connect(str(database), read_only=True)
@@ -49,7 +49,7 @@ def write(run: Run, database: Path) -> list[Issued]:
         for folder in run.home.reports.glob("*/draft"):
             if (folder.parent.name, 0) not in {(period, version) for period, version, _ in versions}:
                 shutil.rmtree(folder)
-        pages = dict(zip(PAGES, (index.page(con, [asdict(one) for one in issued]), index.rate_card(con)), strict=True))
+        pages = dict(zip(PAGES, (index.page(con, [asdict(one) for one in issued]), index.rate_card(con), overview.page(con)), strict=True))
     finally:
         con.close()
     for name, page in pages.items():

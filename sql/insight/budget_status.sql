@@ -7,11 +7,12 @@
 --   remaining: amount less consumed; negative where it is over
 --   elapsed_days: complete days of the month
 --   days: days of the month
---   pace_percent: consumed in percent of the amount that these days would have in an even month; 100 is on pace
+--   pace_percent: consumed in percent of the amount that these days would have in an even month; 100 is on pace. The amount of a budget
+--     for use grows with it: there it is the same as consumed_percent
 --   day_mean: mean of the last seven complete days
---   runway_days: days until the amount is used up at that mean, rounded down; 0 where it is used up, NULL at no pace at all
+--   runway_days: days until the amount is used up at that mean, rounded down; 0 where it is used up, NULL at no pace at all, and where the amount grows with use
 --   forecast: cost expected at the end of the month; NULL where too few days are known
---   forecast_percent: of the amount
+--   forecast_percent: of the amount; NULL where that still grows with use
 --   state: within, at_threshold, over, over_without_amount (cost against an amount of 0), unused
 --   threshold_percent: the highest threshold that is crossed; NULL below the first
 --   action: what that threshold asks for: note, mail, chat or page
@@ -59,12 +60,14 @@ select
     percent_of(k.consumed, k.amount) as consumed_percent,
     (k.amount - k.consumed)::decimal(38, 12) as remaining,
     k.elapsed_days, k.days,
-    percent_of(money(pico(k.consumed) * k.days), money(pico(k.amount) * k.elapsed_days)) as pace_percent,
+    case when k.kind = 'usage' then percent_of(k.consumed, k.amount)
+        else percent_of(money(pico(k.consumed) * k.days), money(pico(k.amount) * k.elapsed_days)) end as pace_percent,
     money(pico(k.week_cost) // k.days_used) as day_mean,
     case when k.consumed >= k.amount then 0
+        when k.kind = 'usage' then null
         else pico(k.amount - k.consumed) * k.days_used // nullif(pico(k.week_cost), 0) end::bigint as runway_days,
     k.forecast,
-    percent_of(k.forecast, k.amount) as forecast_percent,
+    case when k.kind <> 'usage' or k.elapsed_days = k.days then percent_of(k.forecast, k.amount) end as forecast_percent,
     case when k.consumed > 0 and k.amount = 0 then 'over_without_amount'
         when k.consumed > k.amount then 'over'
         when c.threshold_percent is not null then 'at_threshold'

@@ -1,0 +1,168 @@
+"""The page for those who answer for the whole: the month so far, where it will end, what drives it, and what is set aside."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+
+import duckdb
+
+from pipelines.render import figures, html, words
+from pipelines.render.figures import ZERO, Row
+from pipelines.render.names import month, short_month
+
+DRIVERS = 5
+DAYS = 35
+_BUDGETS = {
+    "within": "Within", "at_threshold": "Threshold reached", "over": "Over", "over_without_amount": "Cost without an amount", "unused": "Not used",
+}  # fmt: skip
+_METHODS = {"last_7_days": "mean of the last seven days", "weekdays": "mean by weekday", "run_rate": "seven days for the whole month"}
+_VERDICTS = {"better": "better", "worse": "worse", "equal": "no different", "nothing_to_compare": "nothing to compare with"}
+
+
+def page(con: duckdb.DuckDBPyConnection) -> str:
+    """The HTML of reports/overview.html, from the newest month."""
+    expected = figures.rows(con, "from forecast where scope = 'company' and method = 'last_7_days' order by period desc limit 1")
+    if not expected:
+        return html.render("overview.html.j2", period=None)
+    now = expected[0]
+    period, as_of = now["period"], now["as_of"]
+    company, currency = now["scope_id"], figures.rows(con, "select any_value(currency) as currency from cost_daily")[0]["currency"]
+    days = _days(con, as_of)
+    budgets = _budgets(con, period)
+    return html.render(
+        "overview.html.j2",
+        period=period, month=month(period), as_of=as_of, company=company, currency=currency, tiles=_tiles(con, now, budgets),
+        day_chart=html.stacked([_label(one["usage_date"], at) for at, one in enumerate(days)], [(one["own"], one["shared"]) for one in days], ("own usage", "share of common cost"), 720)
+        if days else None,
+        days=days, drivers=_drivers(con, period), before=_before(con, period), teams=_teams(con, period), budgets=budgets, backtest=_backtest(con), forecast=now,
+    )  # fmt: skip
+
+
+def _tiles(con: duckdb.DuckDBPyConnection, now: Row, budgets: list[Row]) -> list[dict[str, str]]:
+    """Month to date, month end, cost of an interaction, and the budgets."""
+    successes = figures.rows(
+        con,
+        """
+        select coalesce(sum(u.requests) filter (u.status = 'success'), 0) as successes
+        from usage_daily u
+        join periods p on u.usage_date >= p.starts_on and u.usage_date < p.ends_on
+        where p.period = $period
+        """,
+        period=now["period"],
+    )[0]["successes"]
+    each = now["to_date"] / successes if successes else None
+    over = [one for one in budgets if one["state"].startswith("over")]
+    if now["basis"] == "actual":
+        end, note = now["to_date"], "the month is over"
+    else:
+        end = now["forecast"]
+        note = f"between {html.money(now['low'])} and {html.money(now['high'])}" if end is not None else "fewer than three complete days are known"
+    return [
+        {"label": "Month to date", "value": html.money(now["to_date"]), "note": f"{now['days_left']} days left" if now["days_left"] else "all days of the month"},
+        {"label": "Expected for the month", "value": html.money(end) if end is not None else "n/a", "note": note},
+        {"label": "Per successful call", "value": f"{each:,.4f}" if each is not None else "n/a", "note": f"{successes:,} successful calls" if successes else "no successful call was logged"},
+        {"label": "Budgets used up", "value": f"{len(over)} of {len(budgets)}" if budgets else "none set", "note": "budgets.yaml says what is set aside" if not budgets else "see below"},
+    ]  # fmt: skip
+
+
+def _label(day: date, at: int) -> str:
+    return f"{day.day} {day:%b}" if day.day == 1 or at == 0 else str(day.day)
+
+
+def _days(con: duckdb.DuckDBPyConnection, as_of: date) -> list[Row]:
+    return figures.rows(
+        con,
+        """
+        select usage_date, coalesce(sum(cost) filter (category <> 'shared'), 0)::decimal(38, 12) as own,
+            coalesce(sum(cost) filter (category = 'shared'), 0)::decimal(38, 12) as shared
+        from cost_daily
+        where usage_date > $first and usage_date <= $last and not one_off
+        group by all
+        order by 1
+        """,
+        first=as_of - timedelta(days=DAYS),
+        last=as_of,
+    )
+
+
+def _before(con: duckdb.DuckDBPyConnection, period: str) -> str | None:
+    """The month before in words; None where it has no cost."""
+    found = figures.rows(
+        con,
+        """
+        select n.period from periods p join periods n on n.ends_on = p.starts_on
+        where p.period = $period and exists (from cost_daily c where c.period = n.period)
+        """,
+        period=period,
+    )
+    return short_month(found[0]["period"]) if found else None
+
+
+def _drivers(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:
+    """What moved most against as many days of the month before; all others as one, and their sum."""
+    moved = figures.rows(
+        con,
+        """
+        with edges as (
+            select p.period, p.starts_on, p.ends_on, n.period as before, n.starts_on as before_start,
+                least((select max(as_of) from forecast where period = p.period), p.ends_on - 1) as last_day
+            from periods p
+            left join periods n on n.ends_on = p.starts_on
+            where p.period = $period
+        ),
+        summed as (
+            select
+                case when c.one_off then 'Taxes, credits and other one-off lines' else coalesce(c.model, c.service, c.activity) end as name,
+                coalesce(sum(c.cost) filter (c.period = e.period), 0)::decimal(38, 12) as cost,
+                coalesce(sum(c.cost) filter (c.period = e.before), 0)::decimal(38, 12) as prior
+            from cost_daily c
+            cross join edges e
+            where (c.period = e.period and c.usage_date <= e.last_day)
+                or (c.period = e.before and (c.usage_date <= e.before_start + (e.last_day - e.starts_on)::integer or e.last_day = e.ends_on - 1))
+            group by all
+        )
+        select *, (cost - prior)::decimal(38, 12) as change from summed order by abs(change) desc, cost desc, name
+        """,
+        period=period,
+    )
+    top, rest = moved[:DRIVERS], moved[DRIVERS:]
+    if rest:
+        top = [*top, {"name": f"{len(rest)} others", **{key: sum((one[key] for one in rest), ZERO) for key in ("cost", "prior", "change")}}]
+    largest = max((abs(one["change"]) for one in top), default=ZERO) or Decimal(1)
+    return [{**one, "said": words.change(one["cost"], one["prior"]), "width": f"{abs(one['change']) * 100 / largest:.1f}"} for one in top]
+
+
+def _teams(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:
+    return figures.rows(
+        con,
+        """
+        select f.scope_id as team_id, coalesce(s.team_name, f.scope_id) as name, f.to_date, f.forecast, f.low, f.high, f.basis, f.growth
+        from forecast f
+        left join (select team_id, max(team_name) as team_name from statements group by all) s on s.team_id = f.scope_id
+        where f.scope = 'team' and f.method = 'last_7_days' and f.period = $period
+        order by f.to_date desc, 1
+        """,
+        period=period,
+    )
+
+
+def _budgets(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:
+    found = figures.rows(con, "from budget_status where period = $period order by consumed_percent desc nulls first, budget_id, for_project", period=period)
+    for one in found:
+        used = one["consumed_percent"]
+        one["title"] = " – ".join(part for part in (one["name"], one["for_project"]) if part)
+        one["word"] = _BUDGETS[one["state"]]
+        one["good"] = one["state"] in ("within", "unused")
+        one["width"] = f"{min(max(used, ZERO), Decimal(100)):.1f}" if used is not None else "100"
+    return found
+
+
+def _backtest(con: duckdb.DuckDBPyConnection) -> list[Row]:
+    """How wrong forecasts were in months that are over, of all teams."""
+    found = figures.rows(
+        con,
+        "from forecast_backtest where scope = 'team' and verdict <> 'nothing_to_compare' order by period desc, after_day, error limit 9",
+    )
+    return [{**one, "month": short_month(one["period"]), "word": _METHODS[one["method"]], "said": _VERDICTS[one["verdict"]]} for one in found]
