@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -119,13 +119,17 @@ class Arrivals:
     def __init__(self, books: Books, con: duckdb.DuckDBPyConnection, night: date) -> None:
         self.books, self.con, self.night = books, con, night
         files = [str(entry.path("arrivals.parquet")) for entry in books.of("arrivals")]
-        rows = con.execute("select delivery_id, seq, night from read_parquet(?)", [files]).fetchall() if files else []
+        select = "select delivery_id, seq, night from read_parquet(?) order by seq"
+        rows = con.execute(select, [files]).fetchall() if files else []
         self.known: dict[str, tuple[int, date]] = {delivery: (seq, night) for delivery, seq, night in rows}
 
-    def record(self, seen: Iterable[tuple[str, str, str, str]]) -> dict[str, tuple[int, date]]:
-        """Remember (delivery_id, kind, source, path) for ever; returns each one's place in the order of arrival."""
+    def record(self, seen: Iterable[tuple[str, str, str, str]], again: Container[str] = ()) -> dict[str, tuple[int, date]]:
+        """Remember (delivery_id, kind, source, path) for ever; returns each one's place in the order of arrival.
+
+        What arrived before keeps its place, unless it is `again` what a vendor says: then its last place counts.
+        """
         seen = list(seen)
-        new = {row[0]: row for row in seen if row[0] not in self.known}
+        new = {row[0]: row for row in seen if row[0] not in self.known or row[0] in again}
         if new:
             start = max((seq for seq, _ in self.known.values()), default=0) + 1
             rows = [(d, k, s, p, start + i, self.night) for i, (d, k, s, p) in enumerate(new.values())]

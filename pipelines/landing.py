@@ -167,10 +167,14 @@ def _arrive(
     """The deliveries to read now, in order of their paths and known to the books; others only leave their rows."""
     entries = {(kind, entry.name): entry for kind, key in KINDS.items() for entry in getattr(sources, key, None) or []}
     known = con.execute(
-        "select path, bytes, modified_ns, reader, delivery_id, state, file_sha256, kind, source, content_sha256 from source_files"
-        " where state in ('landed', 'page', 'same_content')"
+        "select path, bytes, modified_ns, reader, delivery_id, state, file_sha256, kind, source, content_sha256, seq from source_files"
+        " where state in ('landed', 'page', 'same_content') order by seq nulls first"
     ).fetchall()
-    unchanged = {row[:4] for row in known}
+    last = {row[0]: (row[4], row[10]) for row in known if row[5] == "landed"}  # path -> the newest delivery that landed from it
+    overtaken = {  # delivery -> its place; of events the order of arrival decides nothing
+        row[4]: row[10] for row in known if row[5] == "landed" and row[7] not in ("gateway", "gpu") and last[row[0]][0] != row[4]
+    }
+    unchanged = {row[:4] for row in known if row[5] == "same_content" or row[4] not in overtaken}
     landed = {row[4]: (row[3], row[0]) for row in known if row[5] == "landed"}  # delivery -> reader, path
     hashes = {(row[0], row[4]): row[6] for row in known}  # path, delivery -> sha256
     batches = _batches(row for row in known if row[5] == "landed")
@@ -178,6 +182,7 @@ def _arrive(
     again: dict[str, list[Found]] = {}  # files of a landed batch
     new: dict[str, Found] = {}
     seen: list[tuple[Found, str, str]] = []
+    returned: set[str] = set()
     for found in _find(home, entries, unchanged, problems):
         delivery = found.delivery_id
         if changed := _changed_since(found, hashes):
@@ -185,6 +190,10 @@ def _arrive(
             continue
         if batch := batch_of.get((found.kind, found.source, found.contents[0].sha256)):
             again.setdefault(batch, []).append(found)
+        elif _came_back(found, last, overtaken):
+            new[delivery] = found
+            if arrivals.known[delivery][0] < last[found.files[0].name][1]:
+                returned.add(delivery)
         elif delivery in new or landed.get(delivery, ("", ""))[0] == found.reader:
             seen.append((found, delivery, new[delivery].files[0].name if delivery in new else landed[delivery][1]))
         else:
@@ -201,14 +210,23 @@ def _arrive(
         # a batch of which a file is gone stays as it was read
         seen += [(found, delivery, batches[delivery][2][found.contents[0].sha256]) for found in founds]
     _seen_again(con, seen)
-    arrivals.record((d, found.kind, found.source, found.files[0].name) for d, found in new.items())
+    arrivals.record(((d, found.kind, found.source, found.files[0].name) for d, found in new.items()), returned)
     return sorted(new.values(), key=lambda found: arrivals.known[found.delivery_id][0])
+
+
+def _came_back(found: Found, last: dict[str, tuple[str, int]], overtaken: dict[str, int]) -> bool:
+    """Whether a file says again what it said before another delivery took its place: then that is the newest again.
+
+    A copy under another name says nothing new.
+    """
+    delivery, name = found.delivery_id, found.files[0].name
+    return delivery in overtaken and name in last and last[name][1] > overtaken[delivery]
 
 
 def _batches(landed: Iterable[tuple[Any, ...]]) -> dict[str, tuple[str, str, dict[str, str]]]:
     """Of deliveries of many small files: kind, source, and the path of each content."""
     found: dict[str, tuple[str, str, dict[str, str]]] = {}
-    for path, *_, delivery, _, _, kind, source, sha256 in landed:
+    for path, _, _, _, delivery, _, _, kind, source, sha256, _ in landed:
         found.setdefault(delivery, (kind, source, {}))[2][sha256] = path
     return {delivery: batch for delivery, batch in found.items() if len(batch[2]) > 1}
 
@@ -415,9 +433,10 @@ def _land(
             _land(con, home, half, arrivals, report, problems)
 
 
-def _is_landed(con: duckdb.DuckDBPyConnection, found: Found) -> bool:
-    sql = "select count(*) > 0 from source_files where delivery_id = ? and state = 'landed'"
-    return bool(con.execute(sql, [found.delivery_id]).fetchall()[0][0])
+def _is_landed(con: duckdb.DuckDBPyConnection, found: Found, seq: int | None = None) -> bool:
+    """Whether the delivery counts already, at this place in the order of arrival if one is given."""
+    sql = "select count(*) > 0 from source_files where delivery_id = $id and state = 'landed' and seq = coalesce($seq, seq)"
+    return bool(con.execute(sql, {"id": found.delivery_id, "seq": seq}).fetchall()[0][0])
 
 
 def _land_one(con: duckdb.DuckDBPyConnection, home: Home, found: Found, arrived: tuple[int, date], report: LandingReport) -> None:
@@ -425,7 +444,7 @@ def _land_one(con: duckdb.DuckDBPyConnection, home: Home, found: Found, arrived:
     kind, source, delivery_id = found.kind, found.source, found.delivery_id
     first = found.files[0]
     _read(con, home, found)
-    if kind == "billing" and not _is_landed(con, found):
+    if kind == "billing" and not _is_landed(con, found, arrived[0]):
         names = {file.name for file in found.files} | {content.file_sha256 for content in found.contents}
         overlaps.hold_back(con, home, source)
         shrinking.hold_back(con, home, found.entry, *arrived, names)

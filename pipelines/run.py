@@ -163,11 +163,12 @@ def prepare(con: duckdb.DuckDBPyConnection) -> None:
 
 def inputs_fingerprint(con: duckdb.DuckDBPyConnection, period: Period, bills_from: date) -> str:
     """A digest of every delivery that says something about the period's days, or of bills from an earlier day on whose
-    cost is spread into it, of invoice documents, which may make a bill final, and of which of their rows count."""
+    cost is spread into it, of invoice documents, which may make a bill final, and of which of their rows count: of events the
+    losers, else the order of arrival."""
     days = {"first": period.start, "last": period.end, "label": period.label, "bills_from": bills_from}
     rows = con.execute(
         """
-        select distinct f.lake_file from source_files f
+        select distinct if(f.kind in ('gateway', 'gpu'), f.lake_file, concat_ws('|', f.seq, f.lake_file)) from source_files f
         where f.state = 'landed' and (
             f.kind = 'invoices'
             or f.delivery_id in (select delivery_id from delivery_days where usage_date >= $first and usage_date < $last)

@@ -191,6 +191,10 @@ def test_a_second_version_of_the_bill_is_the_bill(only_the_second: tuple[Money, 
     assert nights(tmp_path / "at-once", ("a.json", ONE), ("b.json", TWO), at_once=True) == only_the_second
 
 
+def test_a_bill_that_is_taken_back_is_the_bill_again(only_the_second: tuple[Money, Money], tmp_path: Path) -> None:
+    assert nights(tmp_path, ("a.json", TWO), ("a.json", ONE), ("a.json", TWO)) == only_the_second
+
+
 def test_a_bill_of_some_days_leaves_the_others_accrued(tmp_path: Path) -> None:
     part = nights(tmp_path / "part", ("a.json", {1: ONE[1]}))
     assert sorted(row[-2] for row in part[1]) == ["matched", "unbilled", "unbilled"]

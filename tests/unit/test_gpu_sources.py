@@ -327,7 +327,7 @@ class InOrder:
     def __init__(self) -> None:
         self.known: dict[str, tuple[int, date]] = {}
 
-    def record(self, seen: Any) -> None:
+    def record(self, seen: Any, again: Any = ()) -> None:
         for delivery, *_ in seen:
             self.known.setdefault(delivery, (len(self.known) + 1, DAY.date()))
 

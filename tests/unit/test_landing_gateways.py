@@ -25,7 +25,7 @@ class Seen:
     def __init__(self) -> None:
         self.known: dict[str, tuple[int, date]] = {}
 
-    def record(self, seen: Iterable[tuple[str, str, str, str]]) -> None:
+    def record(self, seen: Iterable[tuple[str, str, str, str]], again: object = ()) -> None:
         for delivery, *_ in seen:
             self.known.setdefault(delivery, (len(self.known) + 1, NIGHT))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -141,3 +142,57 @@ def test_a_new_reader_does_not_hold_what_counted_already(vendor: Vendor, monkeyp
     vendor.entry.accept = []
     monkeypatch.setattr(landing, "_code", lambda _: "a new release")
     assert vendor.night() == []
+
+
+# --- a file that says again what it said before ------------------------------------------------------------------------
+
+
+def newest(vendor: Vendor) -> tuple[Any, ...]:
+    return vendor.con.execute("select path[16:], last_day, seq from source_files where state = 'landed' order by seq desc limit 1").fetchall()[0]
+
+
+def test_what_a_file_says_again_is_the_newest_again(vendor: Vendor) -> None:
+    a, b = ("2026-09-01,60", "2026-09-02,40"), ("2026-09-01,60", "2026-09-03,40")
+    for n, lines in enumerate((a, b, a, b), 1):
+        vendor.bill("1.csv", *lines)
+        for _ in range(2):  # and once only
+            assert vendor.night() == []
+            assert newest(vendor) == ("1.csv", date(2026, 9, 2 if lines is a else 3), n)
+    assert vendor.con.execute("select count(*) from source_files where state = 'landed'").fetchall() == [(2,)]
+    fresh = Arrivals(Books(vendor.home), vendor.con, date(2026, 9, 10))
+    assert sorted(seq for seq, _ in fresh.known.values()) == [3, 4]  # as a rebuilt warehouse sees it
+
+
+def test_an_old_file_that_is_put_back_with_its_old_time_is_seen(vendor: Vendor) -> None:
+    vendor.bill("1.csv", "2026-09-01,60")
+    path = vendor.folder / "1.csv"
+    stat = path.stat()
+    vendor.night()
+    vendor.bill("1.csv", "2026-09-01,61")
+    vendor.night()
+    vendor.bill("1.csv", "2026-09-01,60")
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    vendor.night()
+    assert newest(vendor)[2] == 3
+
+
+def test_a_copy_of_an_overtaken_bill_says_nothing_new(vendor: Vendor) -> None:
+    vendor.bill("1.csv", "2026-09-01,60")
+    vendor.night()
+    vendor.bill("2.csv", "2026-09-01,61")
+    vendor.night()
+    vendor.bill("copy-of-1.csv", "2026-09-01,60")
+    vendor.night()
+    assert newest(vendor)[::2] == ("2.csv", 2) and dict(vendor.states())["copy-of-1.csv"] == "same_content"
+
+
+def test_what_comes_back_much_smaller_is_held(vendor: Vendor) -> None:
+    vendor.bill("1.csv", "2026-09-01,10")
+    vendor.night()
+    vendor.bill("1.csv", "2026-09-01,100")
+    vendor.night()
+    vendor.bill("1.csv", "2026-09-01,10")
+    for _ in range(2):
+        assert "falls from 100.00 to 10.00 USD" in vendor.night()[0] and newest(vendor)[2] == 2
+    vendor.entry.accept = ["billing/vendor/1.csv"]
+    assert vendor.night() == [] and newest(vendor)[2] == 3
