@@ -204,6 +204,9 @@ def load_csv(
     return found
 
 
+CSV = "$path, columns = $columns, auto_detect = false, header = true, delim = ',', quote = '\"', escape = '\"', strict_mode = true"
+
+
 def select_csv(
     con: duckdb.DuckDBPyConnection, delivery: Delivery, path: Path, into: str, columns: Mapping[str, int | None], width: int,
     nothing: Sequence[str] = ("",),
@@ -212,23 +215,24 @@ def select_csv(
     wanted = ", ".join(
         f"null::varchar as {quoted(name)}" if n is None else f"nullif(trim(c{n}), '') as {quoted(name)}" for name, n in columns.items()
     )
+    said = {"path": glob.escape(str(path)), "nothing": list(nothing)}
     try:
         con.execute(
-            into.format(
-                f"select row_number() over () as record, {wanted} from read_csv($path,"
-                " columns = $columns, auto_detect = false, header = true, delim = ',', quote = '\"', escape = '\"',"
-                " strict_mode = true, null_padding = false, nullstr = $nothing)"
-            ),
-            {
-                "path": glob.escape(str(path)),
-                "columns": {f"c{n}": "VARCHAR" for n in range(width)},
-                "nothing": list(nothing),
-            },
+            into.format(f"select row_number() over () as record, {wanted} from read_csv({CSV}, null_padding = false, nullstr = $nothing)"),
+            {**said, "columns": {f"c{n}": "VARCHAR" for n in range(width)}},
         )
+        # The engine lets one blank value too many pass: a comma that nobody quoted, which moved every value after it.
+        beyond = con.execute(
+            f"select min(record) from (select row_number() over () as record, c{width} from read_csv({CSV}, null_padding = true,"
+            f" nullstr = $nothing, parallel = false)) where c{width} is not null",
+            {**said, "nothing": ["\x01"], "columns": {f"c{n}": "VARCHAR" for n in range(width + 1)}},
+        ).fetchall()[0][0]
     except duckdb.Error as error:
         line = re.search(r"Line: (\d+)", str(error))
         place = where(delivery, path) + (f" line {line[1]}" if line else "")
         raise Refused("not the CSV its header promises", place, "deliver the file again, whole") from None
+    if beyond is not None:
+        raise Refused(f"{width + 1} values under {width} columns", where(delivery, path, beyond), "quote values that contain a comma")
 
 
 def require_whole_rows(delivery: Delivery, numbers: Sequence[str]) -> None:

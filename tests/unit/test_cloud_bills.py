@@ -951,3 +951,15 @@ def test_every_type_that_says_the_same_is_read(tmp_path: Path) -> None:
         if row is None:
             row = focus_writer.row(lines_of("aws")[0], "1.2")
         assert f"column {name}: expected number, found " in refusal(format_, in_parquet(tmp_path, [row], **{name: sql}))
+
+
+@pytest.mark.parametrize("format_", [aws_cur.FORMAT, azure_cost.FORMAT, focus.FORMAT], ids=lambda found: found.name)
+def test_one_blank_value_too_many_is_refused(tmp_path: Path, format_: Format) -> None:
+    """A comma that nobody quoted moves every value behind it; where the last column is blank, only the width of the row tells."""
+    path = tmp_path / "bill.csv"
+    rows = {"aws_cur": CUR, "azure_cost": AZURE, "focus": focus_writer.row(lines_of("aws")[0], "1.2")}[format_.name]
+    header, line, *_ = csv_text([rows]).splitlines()
+    path.write_text(f"{header},x_last\n{line},\n{line},,\n")
+    assert f"record 2: {len(rows) + 2} values under {len(rows) + 1} columns" in refusal(format_, path)
+    path.write_text(f'{header},x_last\n{line},"of two\nlines"\n{line},\n')
+    assert len(read(format_, path, account="acct" if format_ is azure_cost.FORMAT else None)[0]) == 2
