@@ -2,7 +2,7 @@
 -- grain: period, kind, what
 --   kind: unallocated, unmetered, unpriced, unbilled, not_comparable, unmapped, variance_price, variance_quantity, variance_cost,
 --     unit_suspect, drift, usage_report_differs, invoice_differs, invoice_missing, bill_missing, out_of_scope, gpu_beyond_capacity, gpu_without_cost, gpu_without_rate,
---     rejected
+--     unknown_trigger, rejected
 --   what: the account, model or source it concerns
 --   amount: dollars concerned, in the bill's currency; NULL where no price is known
 --   events: events, lines or rows concerned
@@ -32,6 +32,16 @@ unpriced as (
     from usage_daily u
     join periods p on u.usage_date >= p.starts_on and u.usage_date < p.ends_on
     where u.unpriced_events > 0 and u.serving_pool is null
+    group by all
+),
+unknown_triggers as (
+    select
+        p.period, 'unknown_trigger' as kind, u.unknown_trigger as what, sum(coalesce(u.contracted_cost, u.list_cost))::decimal(38, 12) as amount,
+        sum(u.events)::bigint as events,
+        'named as the team whose documents caused it, and not in teams.yaml: ' || string_agg(distinct u.team_id, ', ' order by u.team_id) || ' pays' as detail
+    from usage_daily u
+    join periods p on u.usage_date >= p.starts_on and u.usage_date < p.ends_on
+    where u.unknown_trigger is not null
     group by all
 ),
 states as (
@@ -195,6 +205,7 @@ rejected as (
 select period, kind, what, amount, events, detail from unallocated
 union all select period, kind, what, amount, events, detail from unmetered
 union all select period, kind, what, amount, events, detail from unpriced
+union all select period, kind, what, amount, events, detail from unknown_triggers
 union all select period, kind, what, amount, events, detail from states
 union all select period, kind, what, amount, events, detail from variances
 union all select period, kind, what, amount, events, detail from unit_suspects

@@ -109,6 +109,7 @@ resolved as (
             'unallocated'
         ) as caller_team_id,
         case when e.operation in ('embedding', 'index_write') then coalesce(o.trigger_team, o.index_team) end as triggering_team,
+        case when e.operation in ('embedding', 'index_write') and o.trigger_team is null then e.triggered_by end as unknown_trigger,
         coalesce(o.key_project, o.own_project, e.project, o.named_project) as project_id,
         coalesce(e.application, o.project_application) as application_id
     from kept e
@@ -179,6 +180,7 @@ select
     r.queries,
     r.requests,
     r.source_cost,
+    r.unknown_trigger,
     r.source_file,
     r.source_row
 from resolved r

@@ -1,9 +1,9 @@
 -- The rollup: one row per day, billing key and attribution key that occurred, with every meter summed.
--- grain: usage_date, provider, billing_account_id, model, service_tier, region, context_tier, rate_id, and the attribution key (caller_team_id .. gateway_cache), unpriced_because
+-- grain: usage_date, provider, billing_account_id, model, service_tier, region, context_tier, rate_id, and the attribution key (caller_team_id .. gateway_cache), unpriced_because, unknown_trigger
 select
     usage_date, provider_day, provider, billing_account_id, model, service_tier, region, context_tier, rate_id,
     caller_team_id, team_id, project_id, application, environment, operation, vector_index_id, serving_pool,
-    request_type, status, gateway_cache, unpriced_because,
+    request_type, status, gateway_cache, unpriced_because, unknown_trigger,
     count(*) as events,
     sum(requests)::bigint as requests,
     count(*) filter (rate_source = 'unpriced') as unpriced_events,

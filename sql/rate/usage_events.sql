@@ -150,6 +150,6 @@ select
     context_tier, list_cost, contracted_cost,
     case when unpriced_because is null and (is_metered or gateway_cache <> 'none') then found_rate end as rate_id,
     case when not is_metered then 'not metered' when unpriced_because is not null then 'unpriced' else found_source end as rate_source,
-    unpriced_because,
+    unpriced_because, unknown_trigger,
     source_cost, source_file, source_row
 from rounded

@@ -75,7 +75,7 @@ def draw(con: duckdb.DuckDBPyConnection, first: int, count: int) -> None:
     columns += [f"{value} as {name}" for name, value in {
         "model": "m.model", "source": "'proxy'", "source_file": "'f'", "source_row": "i", "usage_date": "occurred_at::date", "provider_day": "occurred_at::date",
         "caller_team_id": "'team-' || h % 12", "team_id": "'team-' || h % 12", "project_id": "'project-' || h % 40", "billing_account_id": "n.provider",
-        "price_provider": "m.price_provider", "price_model": "m.price_model", "serving_pool": "null::varchar",
+        "price_provider": "m.price_provider", "price_model": "m.price_model", "serving_pool": "null::varchar", "unknown_trigger": "null::varchar",
     }.items()]  # fmt: skip
     con.execute(
         f"""

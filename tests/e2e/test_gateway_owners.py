@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,11 @@ version: 1
 gateways:
   - {name: bedrock, format: bedrock}
   - {name: kong, format: kong}
+  - name: indexer
+    format: mapped
+    file: jsonl
+    fields: {event_id: id, occurred_at: at, provider: {value: openai}, model: {value: text-embedding-3-small}, operation: {value: embedding},
+      input_tokens: tokens, gateway_team: {value: team-search}, triggered_by: of}
 """
 ALLOCATION = """
 version: 1
@@ -89,8 +95,7 @@ def _kong(request: str, prompt: int) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def used(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, ...]]:
-    """usage_events of one night: source, event_id, team_id, project_id, operation, input tokens."""
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     home = Home(tmp_path_factory.mktemp("owners"))
     home.policy.mkdir(parents=True)
     for name, text in {"company": COMPANY, "teams": TEAMS, "sources": SOURCES, "allocation": ALLOCATION}.items():
@@ -99,13 +104,21 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, ...]]:
     bedrock = Path("bedrock/AWSLogs/111111111111/BedrockModelInvocationLogs/us-east-1/2026/09/08/12/a.json")
     # Two versions of each request, in both orders: whichever wins, the embedding of its question stands in the other line.
     kong = [_kong("k1", 10), _kong("k1", 11), _kong("k2", 11), _kong("k2", 10), {"request": {"id": "no-ai"}}]
-    for path, records in {bedrock: [_bedrock(n, *c) for n, c in enumerate(CALLS)], Path("kong/a.jsonl"): kong}.items():
+    embedded = [{"id": n, "at": "2026-09-08T12:00:00Z", "tokens": 1_000_000, "of": of} for n, of in enumerate(("ads", "team-serch", "team-serch", None))]
+    landed = {bedrock: [_bedrock(n, *c) for n, c in enumerate(CALLS)], Path("kong/a.jsonl"): kong, Path("indexer/a.jsonl"): embedded}
+    for path, records in landed.items():
         (home.landing / "gateway" / path).parent.mkdir(parents=True)
         (home.landing / "gateway" / path).write_text("".join(json.dumps(r) + "\n" for r in records))
     assert jobs.nightly(home, date(2026, 9, 30), quiet).refused == []
+    return home
+
+
+@pytest.fixture(scope="module")
+def used(home: Home) -> list[tuple[Any, ...]]:
+    """usage_events of one night: source, event_id, team_id, project_id, operation, input tokens."""
     with duckdb.connect(str(home.current), read_only=True) as con:
         files = con.execute("select source, lines, good, rejected, inserted from source_files order by 1").fetchall()
-        assert files == [("bedrock", 10, 10, 0, 10), ("kong", 9, 8, 1, 4)]
+        assert files == [("bedrock", 10, 10, 0, 10), ("indexer", 4, 4, 0, 4), ("kong", 9, 8, 1, 4)]
         rejected = con.execute("select source_row, byte_offset > 0, reason from quarantine").fetchall()
         assert rejected == [(5, True, "not_a_model_call")]
         return con.execute(
@@ -126,3 +139,12 @@ def test_the_events_of_one_line_are_counted_apart(used: list[tuple[Any, ...]]) -
     assert sorted(found) == ["k1", "k1/rag-inject", "k2", "k2/rag-inject"]
     assert found["k1"] == found["k2"] and found["k1"][3] in (10, 11)
     assert found["k1/rag-inject"] == found["k2/rag-inject"] == ("search", None, "embedding", 62)
+
+
+def test_a_name_that_nobody_has_is_an_exception_in_dollars(home: Home) -> None:
+    """The embedding is paid by who called, as it must be by somebody, and the name that caused it is not lost."""
+    with duckdb.connect(str(home.current), read_only=True) as con:
+        found = con.execute("select what, amount, events, detail from exceptions where kind = 'unknown_trigger'").fetchall()
+        paid = con.execute("select team_id, unknown_trigger from usage_events where source = 'indexer' order by event_id").fetchall()
+    assert found == [("team-serch", Decimal("0.04"), 2, "named as the team whose documents caused it, and not in teams.yaml: search pays")]
+    assert paid == [("ads", None), ("search", "team-serch"), ("search", "team-serch"), ("search", None)]

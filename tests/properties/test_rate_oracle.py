@@ -287,7 +287,7 @@ def engine(w: World, events: list[dict[str, Any]], folder: Path) -> dict[str, tu
             model = by_name[name]
             con.execute(f"create temp table {name} as select $period as usage_period, * from ({model.sql})", {k: params[k] for k in {*model.parameters, "period"}})
         kinds = {name: kind for name, kind in EVENT.items() if name not in ("event_version", "gateway_team", "project", "triggered_by")}
-        kinds |= {name: "varchar" for name in ("caller_team_id", "team_id", "project_id", "billing_account_id", "model", "price_provider", "price_model", "source", "serving_pool", "source_file")}
+        kinds |= {name: "varchar" for name in ("caller_team_id", "team_id", "project_id", "billing_account_id", "model", "price_provider", "price_model", "source", "serving_pool", "source_file", "unknown_trigger")}
         kinds |= {"usage_date": "date", "provider_day": "date", "source_row": "bigint"}
         rows = [
             e | {f"{m}_tokens": e[m] for m in TOKENS} | {"usage_date": e["occurred_at"].date(), "source": "drawn"}
