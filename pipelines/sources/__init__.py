@@ -90,6 +90,7 @@ BILL_LINE = {
     "service_tier": "VARCHAR",
     "resource_id": "VARCHAR",
     "api_key_id": "VARCHAR",
+    "commitment_status": "VARCHAR",  # Unused: what the bill says that nobody used of something bought ahead; else Used or NULL
     "usage_date": "DATE",  # the vendor's own day
     "charge_period_start": "TIMESTAMP",
     "charge_period_end": "TIMESTAMP",

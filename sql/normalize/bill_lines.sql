@@ -223,6 +223,7 @@ named as (
             when 'Credit' then 'credit'
             when 'Adjustment' then 'adjustment'
             else coalesce(if(o.is_left_over, 'commitment_idle', null), m.activity, case
+                when o.commitment_status = 'Unused' then 'commitment_idle'
                 when o.contract_kind = 'training' then 'training'
                 when contains(coalesce(r.model, lower(o.model_as_logged), ''), 'embed') then 'embedding'
                 when o.model_as_logged is not null then 'inference'

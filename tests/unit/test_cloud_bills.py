@@ -963,3 +963,13 @@ def test_one_blank_value_too_many_is_refused(tmp_path: Path, format_: Format) ->
     assert f"record 2: {len(rows) + 2} values under {len(rows) + 1} columns" in refusal(format_, path)
     path.write_text(f'{header},x_last\n{line},"of two\nlines"\n{line},\n')
     assert len(read(format_, path, account="acct" if format_ is azure_cost.FORMAT else None)[0]) == 2
+
+
+def test_bills_say_what_nobody_used_of_a_commitment(tmp_path: Path) -> None:
+    fee = {"line_item_line_item_type": "SavingsPlanRecurringFee", "savings_plan_total_commitment_to_date": "10", "savings_plan_used_commitment": "9.25"}
+    covered = {"line_item_line_item_type": "SavingsPlanCoveredUsage", "savings_plan_savings_plan_effective_cost": "4"}
+    assert [row["commitment_status"] for row in read(aws_cur.FORMAT, cur(tmp_path, fee, covered, {}))[0]] == ["Unused", None, None]
+    row = {name: value for name, value in focus_writer.row(lines_of("aws")[0], "1.2").items() if not name.startswith("CommitmentDiscount")}
+    path = tmp_path / "focus.csv"
+    path.write_text(csv_text([{**row, "CommitmentDiscountStatus": said} for said in ("Unused", "Used", "")]))
+    assert [row["commitment_status"] for row in read(focus.FORMAT, path, account=None)[0]] == ["Unused", "Used", None]

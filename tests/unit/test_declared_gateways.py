@@ -387,3 +387,25 @@ def test_the_sample_files(tmp_path: Path, name: str, files: str, found: list[tup
     suffix = "jsonl.gz" if paths[0].name.endswith(".gz") else "jsonl"
     rows = [row for path in paths for row in parse(tmp_path, path.read_bytes(), f"a.{suffix}", format=name)]
     assert [(r["reject"], r["input_uncached_tokens"], r["output_tokens"]) for r in rows] == found
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_apim_rows_of_a_diagnostic_setting_say_the_same(tmp_path: Path, as_text: bool) -> None:
+    events = [e for e in EVENTS if not e.cached][:20]
+    rows = [azure_apim(e) for e in events]
+    wrapped = []
+    for row in rows:
+        inner = {name[0].lower() + name[1:]: value for name, value in row.items() if name not in ("TimeGenerated", "CorrelationId")}
+        outer = {"time": row["TimeGenerated"], "category": "GatewayLlmLogs", "correlationId": row["CorrelationId"], "prompt": sample.CANARY}
+        wrapped.append({**outer, "properties": json.dumps(inner) if as_text else inner})
+    found = read(tmp_path, "azure_apim", *wrapped)
+    assert found == read(tmp_path, "azure_apim", *rows) and not any(row["reject"] for row in found)
+    assert sample.CANARY not in repr(found)
+    gateway_log = {"time": "2026-09-01T00:00:00Z", "category": "GatewayLogs", "correlationId": "c", "properties": {"totalTime": 5, "responseCode": 200}}
+    assert [row["reject"] for row in read(tmp_path, "azure_apim", gateway_log)] == ["not_a_model_call"]
+
+
+def test_kong_says_how_often_it_tried(tmp_path: Path) -> None:
+    tried = [{"ip": "10.0.0.1", "code": 502}, {"ip": "10.0.0.2"}]
+    rows = read(tmp_path, "kong", *({**kong(ONE), "tries": tries} for tries in (tried, tried[:1], [], None, "odd", {"a": 1})))
+    assert [(row["attempt"], row["reject"], row["requests"]) for row in rows] == [(n, None, 1) for n in (2, 1, 1, 1, 1, 1)]

@@ -276,3 +276,9 @@ def test_the_first_rule_that_matches_decides_the_pot(folder: Path) -> None:
     assert lines(con, "aws", {**glue, "resource_id": "contracts-cleanup-shared"}, {**glue, "resource_id": "contracts-cleanup"}) == [
         ("platform", None), ("index_maintenance", "contracts"),
     ]  # fmt: skip
+
+
+def test_what_the_bill_says_is_unused_is_idle_unless_a_rule_says_what_it_was_for(con) -> None:
+    unused = {"commitment_status": "Unused", "model_as_logged": "nova", "charge_category": "Purchase"}
+    found = lines(con, "aws", unused, {**unused, "commitment_status": "Used"}, {**unused, "service": "AWS Glue", "resource_id": "contracts-cleanup"})
+    assert [activity for activity, _ in found] == ["commitment_idle", "inference", "index_maintenance"]

@@ -202,6 +202,8 @@ select
     tier as service_tier,
     line_item_resource_id as resource_id,
     regexp_replace(line_item_iam_principal, '(:assumed-role/[^/]+)/.*$', '\\1') as api_key_id,
+    -- What a fee costs effectively is the part of it that nobody used.
+    if(line_item_line_item_type in ('SavingsPlanRecurringFee', 'RIFee'), 'Unused', null) as commitment_status,
     written_day(line_item_usage_start_date) as usage_date,
     moment(line_item_usage_start_date) as charge_period_start,
     moment(line_item_usage_end_date) as charge_period_end,

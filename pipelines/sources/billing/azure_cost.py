@@ -189,6 +189,7 @@ select
     region,
     told_tier as service_tier,
     resource_id,
+    if(lower(charge_type) like 'unused%', 'Unused', null) as commitment_status,
     us_day(date) as usage_date,
     us_day(date)::timestamp as charge_period_start,
     us_day(date)::timestamp + interval 1 day as charge_period_end,

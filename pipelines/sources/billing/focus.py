@@ -33,7 +33,7 @@ OPTIONAL = (
     "ServiceProviderName", "ProviderName", "SubAccountId", "InvoiceId", "ChargeClass", "ChargeDescription",
     "ChargeFrequency", "SkuId", "SkuMeter", "x_SkuMeter", "SkuPriceDetails", "x_ModelId", "x_ServiceTier", "RegionId",
     "ResourceId", "CredentialId", "x_CredentialId", "ConsumedQuantity", "ConsumedUnit", "ListCost", "ContractedCost",
-    "x_UsageType", "x_SkuMeterName",
+    "x_UsageType", "x_SkuMeterName", "CommitmentDiscountStatus",
 )  # fmt: skip
 NUMBERS = ("BilledCost", "EffectiveCost", "ListCost", "ContractedCost", "ConsumedQuantity")
 TIMES = ("BillingPeriodStart", "BillingPeriodEnd", "ChargePeriodStart", "ChargePeriodEnd")
@@ -180,6 +180,7 @@ select
     lower(coalesce("x_ServiceTier", details ->> '$.x_ServiceTier', details ->> '$.x_ProcessingTier', told_tier)) as service_tier,
     "ResourceId" as resource_id,
     coalesce("CredentialId", "x_CredentialId") as api_key_id,
+    "CommitmentDiscountStatus" as commitment_status,
     written_day("ChargePeriodStart") as usage_date,
     moment("ChargePeriodStart") as charge_period_start,
     moment("ChargePeriodEnd") as charge_period_end,

@@ -5,7 +5,7 @@ The embedding of a question that `rag-inject` made is one too, `request.id/rag-i
 are inclusive: the prompt contains cached and audio tokens, the completion reasoning and audio. A hit in the semantic or
 exact cache carries the counts of the answer it gave again; what the cache's own embeddings took is not in the log.
 `cost` comes from two prices in Kong's configuration, knows no caching and is 0 where nobody set them. Cache writes are
-not in the log. Payloads are never selected.
+not in the log. Kong writes one record for all upstream `tries` of a request: it is the last of so many attempts. Payloads are never selected.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ def _call(prefix: str, plugin: str | None = None) -> Call:
             "status": "http_outcome(status)",
             "gateway_cache": f"case when lower({p}_cache) = 'hit' then if({p}_cache_model is null, 'exact', 'semantic') end",
             "latency_ms": f"{p}_latency" if plugin else "latency_ms",
+            **({} if plugin else {"attempt": "case when json_valid(tries) then nullif(json_array_length(tries), 0) end"}),
             **{f"{name}_tokens": f"{p}_{name}" for name in ("input", "cache_read", "audio_input", "output", "reasoning", "audio_output")},
             "source_cost": f"nullif(rounded(plain({p}_cost, 0)), 0)",
         },
@@ -84,6 +85,7 @@ FORMAT = Log(
         "trace_id": ("trace_id.w3c", "trace_id.datadog"),
         "status": "response.status",
         "latency_ms": "latencies.request",
+        "tries": "tries",
         "rag_provider": tuple(f"{place}.embeddings_provider" for place in RAG_PLACES),
         "rag_model": tuple(f"{place}.embeddings_model" for place in RAG_PLACES),
         "rag_latency": tuple(f"{place}.embeddings_latency" for place in RAG_PLACES),
