@@ -121,7 +121,7 @@ def stacked(labels: list[str], values: list[tuple[Decimal, ...]], names: tuple[s
         minor = len(labels) > 16 and at % 5 != 4 and at != 0
         bars.append(Bar(label, said, minor, f"{x:.1f}", f"{x + bar / 2:.1f}", tuple(parts)))
     count = int((top - bottom) / step)
-    ticks = tuple((f"{y(bottom + step * n):.1f}", _tick(bottom + step * n)) for n in range(count + 1))
+    ticks = tuple((f"{y(bottom + step * n):.1f}", _tick(bottom + step * n, step)) for n in range(count + 1))
     peak = max(range(len(values)), key=lambda n: (sum(values[n], ZERO), -n))
     text = f"{len(labels)} columns from {labels[0]} to {labels[-1]}. Highest: {labels[peak]} with {money(sum(values[peak], ZERO))}. The table below has every figure."
     return Chart(width, height, f"{bar:.1f}", f"{y(ZERO):.1f}", ticks, tuple(bars), tuple((STYLES[at], names[at]) for at in shown), text)
@@ -136,5 +136,8 @@ def nice_step(span: Decimal) -> Decimal:
     return next(power * times for times in (1, 2, 5, 10) if power * times >= least)
 
 
-def _tick(value: Decimal) -> str:
-    return (f"{value:,.0f}" if value == value.to_integral_value() else f"{value:,.2f}").replace("-", "−")
+def _tick(value: Decimal, step: Decimal) -> str:
+    """Short, so that it can be read on a phone: `80k`, `1.5k`, `0.25`."""
+    if step >= 500:
+        return f"{(value / 1000).normalize():,f}k".replace("-", "−") if value else "0"
+    return (f"{value:,.0f}" if step >= 1 else f"{value.normalize():f}").replace("-", "−")
