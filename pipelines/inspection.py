@@ -16,6 +16,7 @@ from pipelines.books import Books, file_sha256
 from pipelines.checks import CheckResult, run_checks
 from pipelines.errors import Refused
 from pipelines.home import Home
+from pipelines.policy.files import SOLD
 from pipelines.publish import current_manifest, require_manifest
 from pipelines.run import open_run
 
@@ -182,7 +183,8 @@ def explain(home: Home, team: str, period: str, line: int | None) -> dict[str, A
     """A team's lines of a period; with `line`, the pots behind it, its largest charges and the rows of the bills.
 
     A pot is what one rule split by the same units: pool x our units / all units = charged, but for the units of
-    0.000000000001 by which each of its charges was made whole (`rounding`). With a rate card `charged` is the rate's.
+    0.000000000001 by which each of its charges was made whole (`rounding`). With a rate card `charged` is the rate's:
+    `sold` has quantity x rate for each line of the card.
     """
     con = _current(home)
     try:
@@ -223,7 +225,8 @@ def explain(home: Home, team: str, period: str, line: int | None) -> dict[str, A
             [period, chosen["line_id"]],
         )
         exact = sum((pot["charged"] for pot in pots), Decimal(0))
-        return {"team": team, "period": period, "line": chosen, "pots": pots, "exact": exact, "rounding": chosen["amount"] - exact, "charges": charges, "source_rows": rows}
+        sold = _sold(con, chosen)
+        return {"team": team, "period": period, "line": chosen, "pots": pots, "sold": sold, "exact": exact, "rounding": chosen["amount"] - exact, "charges": charges, "source_rows": rows}
     finally:
         con.close()
 
@@ -252,6 +255,39 @@ def _pots(con: duckdb.DuckDBPyConnection, line: dict[str, Any]) -> list[dict[str
     return pots
 
 
+def _sold(con: duckdb.DuckDBPyConnection, line: dict[str, Any]) -> list[dict[str, Any]]:
+    """What of a statement line was sold by the rate card: quantity x rate = charged, but for the `rounding` of each day's charge.
+
+    The seller's own side has none: what it is credited was sold at the rates of many teams.
+    """
+    if line["category"] == "recovery":
+        return []
+    sold = _rows(
+        con,
+        """
+        with rated as (
+            select l.rule_id, l.usage_date, l.driver_quantity, l.consumed_unit, l.chargeback_cost, r.meter, r.unit, r.rate, r.currency
+            from ledger l
+            join rate_card r on r.line_id = l.rule_id and coalesce(r.only_team, l.team_id) = l.team_id
+                and l.usage_date >= coalesce(r.valid_from, l.usage_date) and (r.valid_to is null or l.usage_date < r.valid_to)
+            where l.period = $period and l.line_id = $line_id and l.method = 'rate'
+            qualify row_number() over (partition by l.ledger_id order by r.only_team nulls last) = 1
+        )
+        select
+            rule_id, meter, unit, rate, currency, min(usage_date) as first_day, max(usage_date) as last_day, count(*) as charges,
+            sum(driver_quantity) as quantity, sum(chargeback_cost) as charged
+        from rated
+        group by all
+        order by charged desc, rule_id, rate
+        """,
+        {"period": line["period"], "line_id": line["line_id"]},
+    )
+    for one in sold:
+        one["units"] = _decimal(Fraction(one["quantity"]) / SOLD[one["meter"]][one["unit"]])
+        one["rounding"] = _decimal(Fraction(one["charged"]) - Fraction(one["quantity"]) * Fraction(one["rate"]) / SOLD[one["meter"]][one["unit"]])
+    return sold
+
+
 def _decimal(number: Fraction) -> Decimal:
     """To twelve decimals, for reading."""
     return Decimal(round(number * 10**12)).scaleb(-12)
@@ -274,7 +310,11 @@ def explain_text(found: dict[str, Any]) -> str:
         f"{found['team']} {found['period']} line {line['line_no']}: {line['amount']:,.2f} {line['currency']}  {line['activity']}  {line['service'] or ''} {line['model'] or ''}",
         f"exact {found['exact']:,.12f}, rounding to cents {found['rounding']:+,.12f}",
     ]
-    for pot in found["pots"][:SHOWN_POTS]:
+    for one in found["sold"]:
+        out.append(f"\n{one['rule_id']} from {one['first_day']} to {one['last_day']}: {_plain(one['units'])} x {_plain(one['rate'])} {one['currency']} per {one['unit']}")
+        out.append(f"  = {one['charged']:,.12f}, rounding {one['rounding']:+.12f}")
+    pots = [pot for pot in found["pots"] if pot["method"] != "rate" or not found["sold"]]
+    for pot in pots[:SHOWN_POTS]:
         pool = f"{pot['cost_pool']}, {pot['pot']}" if pot["pot"] else pot["cost_pool"]
         out.append(f"\n{pot['rule_id']} (pool {pool}, {pot['charges']} charges): {pot['charged']:,.12f}")
         if pot["sentence"]:
@@ -286,9 +326,9 @@ def explain_text(found: dict[str, Any]) -> str:
             out.append(f"  fallback {pot['fallback_level']} of the rule applied")
         if pot["reason"]:
             out.append(f"  because: {pot['reason']}")
-    if len(found["pots"]) > SHOWN_POTS:
-        rest = sum((pot["charged"] for pot in found["pots"][SHOWN_POTS:]), Decimal(0))
-        out.append(f"\n{len(found['pots']) - SHOWN_POTS} smaller pots: {rest:,.12f}; --json has each")
+    if len(pots) > SHOWN_POTS:
+        rest = sum((pot["charged"] for pot in pots[SHOWN_POTS:]), Decimal(0))
+        out.append(f"\n{len(pots) - SHOWN_POTS} smaller pots: {rest:,.12f}; --json has each")
     out.append("\nlargest charges")
     out += [f"  {c['usage_date']}  {c['ours']:>16,.6f} of {c['charge']:>16,.6f}  {c['provider']} {c['service']} {c['sku_meter'] or ''} {c['model'] or ''}  {c['charge_id'][:12]}" for c in found["charges"]]
     out.append("source rows")

@@ -36,6 +36,19 @@ def test_the_arithmetic_of_a_shared_pot_can_be_done_again(small_company: Home) -
     assert "units = " in text and "rounding" in text and "source rows" in text
 
 
+def test_a_line_sold_by_the_rate_card_is_quantity_times_rate(small_company: Home) -> None:
+    lines = [row for row in explain(small_company, "data-science", "2026-10", None)["lines"] if row["service"] == "Llama 3.3 70B (self-hosted)"]
+    found = explain(small_company, "data-science", "2026-10", lines[0]["line_no"])
+    assert {one["rule_id"] for one in found["sold"]} == {"llama-input", "llama-output", "llama-cached"}
+    assert sum(one["charged"] for one in found["sold"]) == found["exact"] > 0
+    for one in found["sold"]:
+        assert one["unit"] == "1M tokens" and one["units"] * 1_000_000 == one["quantity"]
+        assert abs(one["units"] * one["rate"] - one["charged"]) <= PICO * one["charges"]
+        assert f"x {one['rate'].normalize():f} USD per 1M tokens" in explain_text(found)
+    seller = next(row for row in explain(small_company, "platform", "2026-10", None)["lines"] if row["category"] == "recovery")
+    assert explain(small_company, "platform", "2026-10", seller["line_no"])["sold"] == []
+
+
 def test_a_direct_line_leads_to_rows_of_the_bill(small_company: Home) -> None:
     lines = explain(small_company, "search", "2026-10", None)["lines"]
     line = next(row for row in lines if row["service"] == "OpenAI API" and row["activity"] == "inference")

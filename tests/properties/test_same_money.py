@@ -6,7 +6,7 @@ import gzip
 import json
 import random
 import shutil
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -200,3 +200,97 @@ def test_a_bill_of_some_days_leaves_the_others_accrued(tmp_path: Path) -> None:
     assert sorted(row[-2] for row in part[1]) == ["matched", "unbilled", "unbilled"]
     whole = nights(tmp_path / "whole", ("a.json", {1: ONE[1]}), ("b.json", {2: ONE[2]}), ("c.json", {3: ONE[3]}))
     assert whole == nights(tmp_path / "one", ("z.json", ONE))
+
+
+# Several accounts and months, at random: whatever arrives in whatever order, the ledger carries each bill and nothing else.
+
+ACCOUNTS = SOURCES.replace("legal_entity: MAIN", 'legal_entity: MAIN, shrink_limit: "100"') + """  - {name: openai-eu, format: openai_costs, provider: openai, billing_account_id: org-2, legal_entity: MAIN, shrink_limit: "100", scope: {sub_account_id: ours-*}}
+fx:
+  - {name: treasury, format: fx_csv}
+"""
+LINES = ("gpt-5-2025-08-07, output_tokens", "gpt-5-2025-08-07, input_tokens", "gpt-nobody-knows, output_tokens", "web search tool calls", "ChatGPT seats")
+BILLED_DAYS = [date(2026, 9, 29) + timedelta(days=n) for n in range(6)]
+
+
+def drawn_bill(chance: random.Random, currency: str) -> str:
+    """A page of days that follow each other; a line may be negative or nothing, and a day may be empty."""
+    buckets = []
+    first = chance.randrange(len(BILLED_DAYS))
+    for day in BILLED_DAYS[first : chance.randint(first + 1, len(BILLED_DAYS))]:
+        start = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
+        results = [
+            {
+                "amount": {"value": f"{chance.choice(('', '', '-'))}{chance.choice((0, chance.randrange(10**16)))}e-12", "currency": currency},
+                "line_item": chance.choice(LINES), "project_id": chance.choice(("ours-1", "ours-2", "theirs")),
+            }
+            for _ in range(chance.randint(0, 4))
+        ]  # fmt: skip
+        buckets.append({"start_time": start, "end_time": start + 86_400, "results": results})
+    return json.dumps({"object": "page", "data": buckets, "has_more": False})
+
+
+def drawn_calls(chance: random.Random, name: str) -> str:
+    calls = (
+        {"id": f"{name}-{n}", "at": f"{chance.choice(BILLED_DAYS)}T10:00:00Z", "provider": "openai", "model": chance.choice(("gpt-5", "gpt-5", "gpt-nobody-knows")),
+         "out": chance.randrange(1, 300_000), "team": chance.choice(("a", "b", "nobody"))}
+        for n in range(chance.randint(1, 6))
+    )  # fmt: skip
+    return "".join(json.dumps(call) + "\n" for call in calls)
+
+
+CARRIED = """
+    with billed as (
+        select strftime(usage_date, '%Y-%m') as period, provider, billing_account_id, sum(billed_cost) as cost
+        from bill_lines where in_scope group by all
+    ),
+    carried as (
+        select l.period, c.provider, c.billing_account_id, sum(l.billed_cost) as cost, sum(l.effective_cost) as effective,
+            sum(l.chargeback_cost) as charged, sum(l.billed_cost) filter (l.team_id = 'unallocated') as unallocated,
+            sum(l.billed_cost) filter (l.team_id <> 'unallocated') as teams
+        from ledger l join charges c using (charge_id) group by all
+    ),
+    compared as (
+        select period, provider, billing_account_id, sum(billed_cost) as cost
+        from reconciliation where scope = 'in_scope' and billed_cost is not null group by all
+    )
+    select b.*, c.cost, c.teams, c.unallocated, r.cost
+    from billed b
+    full join carried c using (period, provider, billing_account_id)
+    full join compared r using (period, provider, billing_account_id)
+    where coalesce(b.cost, 0) <> coalesce(c.cost, 0) or coalesce(c.cost, 0) <> coalesce(c.teams, 0) + coalesce(c.unallocated, 0)
+        or c.effective is distinct from c.charged or coalesce(r.cost, 0) <> coalesce(b.cost, 0)
+"""
+
+
+@settings(max_examples=2, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck), derandomize=True)
+@given(seed=st.integers(0, 2**32))
+def test_whatever_arrives_in_whatever_order_every_bill_is_carried(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
+    """Bills of an account are versions of each other, so that they keep their order; everything else is shuffled, over one or two nights."""
+    chance = random.Random(seed)
+    streams = [
+        [(f"gateway/proxy/{name}.jsonl", drawn_calls(chance, name))] for name in ("one", "two")
+    ] + [
+        [(f"billing/{source}/{version}.json", drawn_bill(chance, currency)) for version in "abc"[: chance.randint(1, 3)]]
+        for source, currency in (("openai", "usd"), ("openai-eu", "eur"))
+    ]  # fmt: skip
+    turns = [n for n, stream in enumerate(streams) for _ in stream]
+    chance.shuffle(turns)
+    arriving = [streams[n].pop(0) for n in turns]
+    ends = sorted(chance.sample(range(1, len(arriving)), chance.randint(0, 1)))
+
+    def booked_after(*nights: list[tuple[str, str]]) -> tuple[Money, Money]:
+        home = empty_home(tmp_path_factory.mktemp("arrivals"), ACCOUNTS)
+        for arrived in nights:
+            for name, text in [("fx/treasury/rates.csv", "period,currency,rate,rate_source\n2026-09,EUR,1.1,ecb\n2026-10,EUR,1.2,ecb\n"), *arrived]:
+                path = home.landing / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text)
+            jobs.nightly(home, THROUGH, quiet)
+            with duckdb.connect(str(home.current), read_only=True) as con:
+                assert con.execute(CARRIED).fetchall() == []
+                assert con.execute("select path, reason from source_files where state <> 'landed'").fetchall() == []
+        with duckdb.connect(str(home.current), read_only=True) as con:
+            return con.execute("from ledger order by all").fetchall(), con.execute("from reconciliation order by all").fetchall()
+
+    cuts = [0, *ends, len(arriving)]
+    assert booked_after(*(arriving[low:high] for low, high in zip(cuts, cuts[1:], strict=False))) == booked_after(sorted(arriving))
