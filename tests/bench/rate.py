@@ -3,7 +3,8 @@
     python -m tests.bench.rate --events 10000000
 
 Rates events with the models of `sql/rate` into the rollup, by the shipped list prices; the bare query sums the same columns by the
-same keys over the same events rated already, with nothing left to rate. Events are drawn by DuckDB, in batches of a million as in a night.
+same keys over the same events rated already, with nothing left to rate. Events are those of a month, drawn by DuckDB in batches as a night
+rates them: days of them, a day alone where it has many.
 genai-prices' calculator is timed on a sample, where the package is installed, and compared per event with rating alone.
 """
 
@@ -102,8 +103,9 @@ def main() -> None:
     rated = bare = alone = 0.0
     with tempfile.TemporaryDirectory() as folder, memory() as con:
         prepare(con, Path(folder))
-        for first in range(0, events, BATCH_ROWS):
-            draw(con, first, min(BATCH_ROWS, events - first))
+        batch = max(BATCH_ROWS, events // 30)
+        for first in range(0, events, batch):
+            draw(con, first, min(batch, events - first))
             rated += cpu(lambda: con.execute(f"create or replace temp table rollup as {rated_sql}", {"period": PERIOD}))
             alone += cpu(lambda: con.execute(alone_sql, {"period": PERIOD}).fetchall())
             con.execute(f"create temp table usage_events as {events_sql}", {"period": PERIOD})
