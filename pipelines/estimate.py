@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from decimal import ROUND_HALF_UP, Context, Decimal, localcontext
 from difflib import get_close_matches
@@ -172,6 +172,16 @@ class Price:
     unit: str
     currency: str
     source: str
+
+
+@dataclass(frozen=True)
+class Sold:
+    """A model as its seller and contracts call it, and as the list that prices it does."""
+
+    provider: str
+    model: str
+    list_provider: str
+    list_model: str
 
 
 @dataclass(frozen=True)
@@ -385,8 +395,8 @@ class _Prices:
         known = prices.load(self.home.list_prices)
         ours = [source.provider for source in self.rules.sources.billing]
         sellers = [use.provider] if use.provider else list(dict.fromkeys((*ours, *sorted(known.rules))))
-        found = [(seller, at) for seller in sellers if (at := known.resolve(seller, use.model)[1:3]) != (None, None)]
-        exact = [one for one in found if one[1][0] == prices.canonical(one[0])] or found
+        found = [(seller, meant) for seller in sellers if (meant := known.resolve(seller, use.model))[2]]
+        exact = [one for one in found if one[1][1] == prices.canonical(one[0])] or found
         if not exact:
             names = {line.service for line in self.card} | {
                 name for pool in self.rules.teams.serving_pools for name in (pool.id, *pool.models)
@@ -398,11 +408,12 @@ class _Prices:
             raise Refused(
                 f"{use.model} is sold by {', '.join(seller for seller, _ in mine[:NEAR])}", "apportion estimate", "say which provider"
             )
-        seller, (lister, model) = mine[0]
-        self._rate(lister, model)
-        return f"{seller} {use.model}", lambda meter, size: self._rated(lister, model, meter, size)
+        seller, (name, lister, model, _) = mine[0]
+        sold = Sold(prices.canonical(seller), str(name), str(lister), str(model))
+        self._rate(sold)
+        return f"{seller} {use.model}", lambda meter, size: self._rated(sold, meter, size)
 
-    def _rate(self, lister: str, model: str) -> None:
+    def _rate(self, sold: Sold) -> None:
         """Temp table `rates` of one model, by the SQL that rates the night's usage.
 
         The published bills say which services sold the model; what a past bill charged for a unit is no price to plan with.
@@ -414,21 +425,21 @@ class _Prices:
         )
         if self.published:
             services = "select distinct provider, model, service from bill_lines where provider = ? and model = ?"
-            for row in self.published.execute(services, [lister, model]).fetchall():
+            for row in self.published.execute(services, [sold.provider, sold.model]).fetchall():
                 self.con.execute("insert into bill_lines values ('estimate', ?, ?, ?)", row)
         policy.register(self.con, self.rules)
         prices.register(self.con, self.home.list_prices)
         self.con.execute(
             "create or replace temp table model_names as"
-            " select 'estimate' as usage_period, $lister as price_provider, $model as price_model, $lister as list_provider, $model as list_model",
-            {"lister": lister, "model": model},
+            " select 'estimate' as usage_period, $provider as price_provider, $model as price_model, $list_provider as list_provider, $list_model as list_model",
+            asdict(sold),
         )
         sql = next(one for one in models.stage("rate") if one.name == "rates")
         models.make(self.con, sql, {"period": "estimate"})
 
-    def _rated(self, lister: str, model: str, meter: str, size: Decimal) -> Price:
+    def _rated(self, sold: Sold, meter: str, size: Decimal) -> Price:
         """Where the hour of the day decides the price, the dearest."""
-        self._rate(lister, model)
+        self._rate(sold)
         found = self.con.execute(
             f"""
             select contracted_{meter}, rate_source, contract_id, recorded_at from rates
@@ -441,12 +452,12 @@ class _Prices:
         ).fetchall()
         if not found or found[0][0] is None:
             raise Refused(
-                f"{METERS[meter]} of {lister} {model} has no price on {self.day}",
+                f"{METERS[meter]} of {sold.provider} {sold.model} has no price on {self.day}",
                 "apportion estimate",
                 "add it to contracts.yaml or rate_card.yaml",
             )
         price, source, contract, recorded = found[0]
-        said = f"contract {contract}" if source == "contract" else f"list price of {lister}, snapshot of {recorded}"
+        said = f"contract {contract}" if source == "contract" else f"list price of {sold.list_provider}, snapshot of {recorded}"
         return Price(price * MILLION, MILLION, "1M tokens", "USD", f"{said}: no rate covers it")
 
     # GPUs and indexes

@@ -115,6 +115,7 @@ def test_use_without_any_range_becomes_one(asked: Callable[..., dict[str, Any]])
             "10",
             "list price of openai, snapshot of ",
         ),  # which stands in for azure's
+        (model("gpt-5-mini", provider="azure", output_tokens=1), None, DAY, "2", "list price of openai, snapshot of "),  # the contract is OpenAI's
         (model("amazon.nova-pro-v1:0", output_tokens=1), None, DAY, "2.96", "contract aws-edp-2026: no rate covers it"),  # 3.20 less 7.5%
         ({"gpus": [{"cluster": "batch", "hours": "1..2"}]}, None, DAY, "3", "rate card card-1, line hours"),
         (
