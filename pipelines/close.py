@@ -11,7 +11,7 @@ from pipelines.errors import Refused
 from pipelines.run import Run, Scope, inputs_fingerprint
 from pipelines.warehouse import transaction, write_parquet
 
-_FROZEN = ("charges", "ledger", "statement_lines", "statements")
+_FROZEN = ("charges", "ledger", "statement_lines", "statements", "journal_lines")
 
 
 def book(run: Run, scopes: list[Scope]) -> None:
@@ -76,8 +76,11 @@ def _freeze(run: Run, label: str, folder: Path) -> None:
         chosen = "* replace (1::integer as version)" if has_version else "*"
         if name == "statements":
             chosen = "* replace (1::integer as version, 'FINAL' as state, replace(statement_id, '-draft', '-v1') as statement_id)"
+        if name == "journal_lines":
+            chosen = "* replace (1::integer as version, replace(je_id, '-D-', '-V1-') as je_id, replace(reference, '-draft', '-v1') as reference)"
         order = {"charges": "charge_id", "ledger": "ledger_id"}.get(name, "all")
         where = "period = $period" + (" and version = 0" if has_version else "")
+        where += " and kind not in ('accrual', 'reversal')" if name == "journal_lines" else ""
         write_parquet(run.con, f"select {chosen} from {name} where {where} order by {order}", folder / f"{name}.parquet", {"period": label})
     shutil.copytree(run.home.policy, folder / "policy")
     shutil.copytree(run.home.list_prices, folder / "list_prices")
@@ -129,7 +132,7 @@ def _load_books(run: Run) -> None:
     """The rows of every closed version, as temp tables booked_*; with the right columns when nothing is closed yet."""
     entries = [entry for versions in run.books.closed().values() for entry in versions]
     for name in _FROZEN:
-        files = [str(entry.path(f"{name}.parquet")) for entry in entries]
+        files = [str(entry.path(f"{name}.parquet")) for entry in entries if f"{name}.parquet" in entry.files]
         if files:
             run.con.execute(f"create or replace temp table booked_{name} as select * from read_parquet(?, union_by_name = true)", [files])
         else:
@@ -194,4 +197,12 @@ BOOKED: dict[str, dict[str, str]] = {
         "gl_account": "VARCHAR", "mode": "VARCHAR",
     },
     "statements": {"period": "VARCHAR", "version": "INTEGER", "team_id": "VARCHAR", "cost_center": "VARCHAR"},
+    "journal_lines": {
+        "period": "VARCHAR", "version": "INTEGER", "je_id": "VARCHAR", "line_no": "INTEGER", "posting_date": "DATE",
+        **dict.fromkeys(
+            ("legal_entity", "partner_entity", "kind", "role", "currency", "gl_account", "cost_center", "team_id", "activity"), "VARCHAR"
+        ),
+        "debit": "DECIMAL(18,2)", "credit": "DECIMAL(18,2)",
+        **dict.fromkeys(("line_memo", "header_memo", "reference"), "VARCHAR"), "reversal_date": "DATE",
+    },
 }  # fmt: skip

@@ -49,6 +49,7 @@ TABLES = (
     Published("statement_lines", "period, version, team_id, line_no"),
     Published("statements", "period, version, team_id, cost_center"),
     Published("cost_changes", "all"),
+    Published("journal_lines", "period, version, je_id, line_no"),
     Published("bill_lines", "charge_id, source_file, source_row, usage_date", "* exclude (usage_period)"),
     Published("reconciliation", "all", "usage_period as period, * exclude (usage_period)"),
     Published("price_reconciliation", "all", "usage_period as period, * exclude (usage_period)"),

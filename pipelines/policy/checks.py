@@ -10,9 +10,11 @@ from typing import Any
 
 from pipelines.errors import Refused
 from pipelines.policy.files import (
+    ACTIVITIES,
     SELLS,
     SOLD,
     TOKEN_METERS,
+    Accounts,
     Belonging,
     Close,
     Company,
@@ -49,6 +51,7 @@ class Checker:
         self.sources: Sources = files["sources"]
         self.contracts: Contracts = files["contracts"]
         self.rate_card: RateCard = files["rate_card"]
+        self.accounts: Accounts = files["accounts"]
         self.close: Close = files["close"]
         self.budgets: Budgets = files["budgets"]
         self.alerts: Alerts = files["alerts"]
@@ -64,6 +67,7 @@ class Checker:
         self.check_differences()
         self.check_budgets()
         self.check_channels()
+        self.check_accounts()
         return self.reasons
 
     # names and dates -------------------------------------------------------------------------------------------------
@@ -262,6 +266,45 @@ class Checker:
                 seen.add(contract.id)
                 self.known("contracts", (key, i, "provider"), contract.provider, billed, "provider", "name one of sources.yaml that sends a bill")
                 self.in_order("contracts", [((key, i), contract)])
+
+    def check_accounts(self) -> None:
+        file = self.accounts
+        seen: set[tuple[str | None, ...]] = set()
+        for i, one in enumerate(file.overrides):
+            self.known("accounts", ("overrides", i, "legal_entity"), one.legal_entity, self.entities, "legal entity", "name one of company.yaml")
+            scope = (one.activity, one.environment, one.legal_entity)
+            if scope in seen:
+                said = " ".join(part for part in scope if part)
+                self.refuse("accounts", ("overrides", i), f"two accounts for {said}", "keep one")
+            seen.add(scope)
+        home_of = {center.id: center.legal_entity for center in self.company.cost_centers}
+        for entity, center in file.recovery_cost_centers.items():
+            if home_of.get(center) != entity:
+                self.refuse("accounts", ("recovery_cost_centers", entity), f"{center} is no cost center of {entity}", "name one of company.yaml")
+        for i, journal in enumerate(file.journals):
+            if journal.erp in {other.erp for other in file.journals[:i]}:
+                self.refuse("accounts", ("journals", i), f"{journal.erp} is named twice", "keep one")
+            for key in ("companies", "ledgers"):
+                for entity in getattr(journal, key):
+                    self.known("accounts", ("journals", i, key, entity), entity, self.entities, "legal entity", "name one of company.yaml")
+            if journal.erp == "oracle" and (missing := sorted(self.entities - set(journal.ledgers))):
+                self.refuse("accounts", ("journals", i), f"oracle knows no ledger of {', '.join(missing)}", "add `ledgers: {<legal entity>: <ledger id>}`")
+        if file.journals:
+            self.check_journal_accounts()
+
+    def check_journal_accounts(self) -> None:
+        """A journal can be posted only where every line has its account, and a recovery its cost center."""
+        file, between = self.accounts, ("due_from", "due_to") if len(self.entities) > 1 else ()
+        missing = [f"expense.{activity}" for activity in ACTIVITIES if activity not in file.expense]
+        missing += [name for name in ("recovery", "accrued", *between) if getattr(file, name) is None]
+        if missing:
+            self.refuse("accounts", ("journals",), f"journals need an account for {', '.join(missing)}", "add them, or remove `journals`")
+        buyers = {bill.legal_entity for bill in self.sources.billing} | {g.legal_entity for g in self.contracts.gpu_capacity if g.legal_entity}
+        home_of = {center.id: center.legal_entity for center in self.company.cost_centers}
+        platform = {home_of.get(c.id) for t in self.teams.teams if t.id == self.company.platform_team for c in t.cost_center}
+        if platform and (homeless := sorted(buyers - platform - set(file.recovery_cost_centers))):
+            fix = "add `recovery_cost_centers: {<legal entity>: <cost center>}`"
+            self.refuse("accounts", ("journals",), f"no cost center takes the recovery of {', '.join(homeless)}, which buys", fix)
 
     def check_rate_card(self, card: RateCard) -> None:
         self.unique("rate_card", "lines", card.lines, "rate-card lines")

@@ -38,6 +38,7 @@ SOLD = {
     "write_units": {"1K write units": 1_000, "1M write units": 1_000_000},
     "gb_months": {"GB-month": 1},
 }
+ERPS = ("netsuite", "sap", "oracle", "quickbooks", "workday")
 TOKENS_SOLD = (*TOKEN_METERS, "input", "tokens")
 SELLS = {  # what a line covers -> the meters it can sell
     "serving_pool": TOKENS_SOLD,
@@ -73,6 +74,7 @@ Price = Annotated[Exact, Field(ge=0, max_digits=18, decimal_places=12)]
 PerMillion = Annotated[Exact, Field(ge=0, max_digits=18, decimal_places=6)]
 Money = Annotated[Exact, Field(gt=0, max_digits=18, decimal_places=6)]
 Percent = Annotated[Exact, Field(ge=0, le=100, max_digits=9, decimal_places=6)]
+Account = Annotated[str, Field(pattern=r"^[^\W_](?:[\w .,:/()&#-]*[\w.)])?$", max_length=80)]  # nothing that a journal file would have to change
 HourRange = Annotated[str, Field(pattern=r"^([01]\d|2[0-3])-([01]\d|2[0-4])$")]
 CapacityType = Literal["on_demand", "spot", "reserved", "owned"]
 Weight = Annotated[Exact, Field(ge=0, max_digits=12, decimal_places=6)]
@@ -734,9 +736,44 @@ class RateCard(File):
     lines: list[RateLine] = []
 
 
+class AccountOverride(Strict):
+    """Another expense account of an activity, in an environment, of a legal entity, or both; the narrowest holds."""
+
+    activity: Activity
+    environment: Name | None = None
+    legal_entity: Id | None = None
+    account: Account
+
+    @model_validator(mode="after")
+    def _narrower(self) -> AccountOverride:
+        if self.environment is None and self.legal_entity is None:
+            raise ValueError("name an environment or a legal_entity, or change the account under `expense`")
+        return self
+
+
+class Journal(Strict):
+    """An ERP whose import files are written, and what it calls each legal entity; without, its id."""
+
+    erp: Literal[ERPS]
+    companies: dict[Id, Account] = {}
+    ledgers: dict[Id, Account] = {}
+
+
+def _journals(value: Any) -> Any:
+    return [{"erp": one} if isinstance(one, str) else one for one in value] if isinstance(value, list) else value
+
+
 class Accounts(File):
-    expense: dict[Activity, Name] = {}
-    recovery: Name | None = None
+    """`due_from` and `due_to`: between legal entities. `accrued`: what vendors have not billed for good yet."""
+
+    expense: dict[Activity, Account] = {}
+    overrides: list[AccountOverride] = []
+    recovery: Account | None = None
+    recovery_cost_centers: dict[Id, Id] = {}
+    accrued: Account | None = None
+    due_from: Account | None = None
+    due_to: Account | None = None
+    journals: Annotated[list[Journal], BeforeValidator(_journals)] = []
 
 
 class Tolerance(Strict):

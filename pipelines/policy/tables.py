@@ -72,6 +72,10 @@ COLUMNS = {
     "team_rates": f"line_id varchar, team_id varchar, rate decimal(18, 12), {_DATES}",
     "gpu_equivalents": f"gpu_model varchar, equivalent decimal(12, 6), {_DATES}",
     "gl_accounts": "activity varchar, gl_account varchar",
+    "gl_overrides": "activity varchar, environment varchar, legal_entity varchar, gl_account varchar, narrow integer",
+    "journal_accounts": "recovery varchar, accrued varchar, due_from varchar, due_to varchar",
+    "recovery_centers": "legal_entity varchar, cost_center varchar",
+    "journals": "erp varchar, legal_entity varchar, company varchar, ledger varchar",
     "tolerances": "ord integer, provider varchar, quantity_percent decimal(9, 6), quantity_tokens decimal(18, 6), cost_percent decimal(9, 6),"
     f" cost_amount decimal(18, 12), drift_points decimal(9, 6), invoice_amount decimal(18, 12), close_percent decimal(9, 6), {_DATES}",
     "budgets": "budget_id varchar, name varchar, kind varchar, amount decimal(38, 12), unit varchar, rate decimal(18, 12), owner varchar,"
@@ -105,6 +109,7 @@ def _conditions(one: Belonging) -> tuple[str | int | None, ...]:
 
 def _rows(policy: Policy) -> dict[str, list[tuple[Any, ...]]]:
     company, teams, sources, contracts = policy.company, policy.teams, policy.sources, policy.contracts
+    accounts = policy.accounts
     entity_of = {center.id: center.legal_entity for center in company.cost_centers}
     return {
         "company": [(company.name, company.currency, company.platform_team)],
@@ -159,7 +164,18 @@ def _rows(policy: Policy) -> dict[str, list[tuple[Any, ...]]]:
         "gpu_equivalents": [
             (gpu_model, equivalent, *span(e)) for e in policy.rate_card.gpu_equivalents for gpu_model, equivalent in e.gpus.items()
         ],
-        "gl_accounts": list(policy.accounts.expense.items()),
+        "gl_accounts": list(accounts.expense.items()),
+        "gl_overrides": [
+            (o.activity, o.environment, o.legal_entity, o.account, 2 * (o.environment is not None) + (o.legal_entity is not None))
+            for o in accounts.overrides
+        ],
+        "journal_accounts": [(accounts.recovery, accounts.accrued, accounts.due_from, accounts.due_to)],
+        "recovery_centers": list(accounts.recovery_cost_centers.items()),
+        "journals": [
+            (j.erp, entity.id, j.companies.get(entity.id, entity.id), j.ledgers.get(entity.id))
+            for j in accounts.journals
+            for entity in company.legal_entities
+        ],
         "tolerances": list(_tolerances(policy.close.differences)),
         "budgets": [
             (b.id, b.name or b.id, b.kind, b.amount, *((b.usage.unit, b.usage.rate) if b.usage else (None, None)), b.owner, b.review_on, *span(b))

@@ -22,6 +22,8 @@ BROKEN = {
     "charges_unique": f"insert into charges select * from charges where charge_id = {ONE_CHARGE}",
     "corrections_complete_closed_periods": "update charges set effective_cost = effective_cost + 1 where charge_id = (select min(charge_id) from charges where original_period = '2026-09')",
     "every_row_has_an_owner": "update ledger set team_id = 'nobody' where ledger_id = (select min(ledger_id) from ledger where version = 0)",
+    "journal_balances": "update journal_lines set debit = debit + 0.01 where role = 'due_from' and je_id = (select min(je_id) from journal_lines where role = 'due_from')",
+    "journal_ties_to_statements": "delete from journal_lines where je_id = (select min(je_id) from journal_lines where version = 1)",
     "landing_accounts_for_every_line": "update source_files set lines = lines + 1 where path = (select min(path) from source_files where kind = 'gateway' and state = 'landed')",
     "ledger_conserves_charges": f"update ledger set contracted_cost = contracted_cost + 0.000000000001 where ledger_id = (select min(ledger_id) from ledger where charge_id = {ONE_CHARGE})",
     "lines_tie_to_ledger": "update statement_lines set amount = amount + 0.02 where line_id = (select min(line_id) from statement_lines where amount > 1)",

@@ -94,6 +94,13 @@ REFUSED = [
     ("rate_card", "covers: {serving_pool: llama-pool}", "covers: {provider: openai}", "a model is named with its provider"),
     ("rate_card", "unit: 1M tokens", "unit: query", "input_uncached cannot be sold per query; use token, 1K tokens, 1M tokens"),
     ("accounts", "  query:", "  queries:", "queries"),
+    ("accounts", '"6215-30"', '"=6215"', "expense.query"),
+    ("accounts", "  LKF-IE: CC-5100", "  LKF-IE: CC-4100", "CC-4100 is no cost center of LKF-IE"),
+    ("accounts", "  - quickbooks", "  - sap", "sap is named twice"),
+    ("accounts", "{LKF-US: \"1000\"", "{LKF-UK: \"1000\"", "unknown legal entity LKF-UK"),
+    ("accounts", ", LKF-IE: \"300000046975972\"", "", "oracle knows no ledger of LKF-IE"),
+    ("accounts", "environment: research, account", "account", "name an environment"),
+    ("accounts", "environment: research,", "legal_entity: LKF-UK,", "unknown legal entity LKF-UK"),
     ("close", 'true_up_bound: "1.10"', 'true_up_bound: "0.9"', "true_up_bound"),
     ("close", "version: 1", "version: 1\nversion: 1", "duplicate key"),
 ]  # fmt: skip
@@ -349,3 +356,22 @@ def test_a_fingerprint_changes_with_its_own_files_only(folder: Path) -> None:
     after = policy.load(folder)
     assert before.fingerprint != after.fingerprint
     assert before.fingerprint_of(["teams", "sources"]) == after.fingerprint_of(["teams", "sources"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('  query: "6215-30"\n', "", "25: journals need an account for expense.query"),
+        ('due_to: "2310-00"', "", "journals need an account for due_to"),
+        ("  LKF-IE: CC-5100", "", "no cost center takes the recovery of LKF-IE, which buys"),
+        ("  - {activity: training, environment: research,", '  - {activity: training, environment: research, account: "1"}\n  - {activity: training, environment: research,', "two accounts for training research"),
+    ],
+)
+def test_journals_need_every_account(folder: Path, old: str, new: str, said: str) -> None:
+    path = folder / "accounts.yaml"
+    replaced(path, old, new)
+    if "LKF-IE: CC-5100" in old:
+        replaced(path, "recovery_cost_centers:                # of a legal entity that buys and has no platform\n", "")
+    assert any(text.startswith("accounts.yaml") and said in text for text in refusals(folder))
+    path.write_text("version: 1\n")
+    assert policy.load(folder).accounts.journals == []
