@@ -75,7 +75,6 @@ COLUMNS = {
     "gl_overrides": "activity varchar, environment varchar, legal_entity varchar, gl_account varchar, narrow integer",
     "journal_accounts": "recovery varchar, accrued varchar, due_from varchar, due_to varchar",
     "recovery_centers": "legal_entity varchar, cost_center varchar",
-    "journals": "erp varchar, legal_entity varchar, company varchar, ledger varchar",
     "tolerances": "ord integer, provider varchar, quantity_percent decimal(9, 6), quantity_tokens decimal(18, 6), cost_percent decimal(9, 6),"
     f" cost_amount decimal(18, 12), drift_points decimal(9, 6), invoice_amount decimal(18, 12), close_percent decimal(9, 6), {_DATES}",
     "budgets": "budget_id varchar, name varchar, kind varchar, amount decimal(38, 12), unit varchar, rate decimal(18, 12), owner varchar,"
@@ -171,11 +170,6 @@ def _rows(policy: Policy) -> dict[str, list[tuple[Any, ...]]]:
         ],
         "journal_accounts": [(accounts.recovery, accounts.accrued, accounts.due_from, accounts.due_to)],
         "recovery_centers": list(accounts.recovery_cost_centers.items()),
-        "journals": [
-            (j.erp, entity.id, j.companies.get(entity.id, entity.id), j.ledgers.get(entity.id))
-            for j in accounts.journals
-            for entity in company.legal_entities
-        ],
         "tolerances": list(_tolerances(policy.close.differences)),
         "budgets": [
             (b.id, b.name or b.id, b.kind, b.amount, *((b.usage.unit, b.usage.rate) if b.usage else (None, None)), b.owner, b.review_on, *span(b))

@@ -18,10 +18,10 @@ def workbook_name(period: str, version: int, team: str | None) -> str:
     Made of plain characters only: a team id with others, or one that could be taken for the company's file, gets a suffix.
     """
     label = f"v{version}" if version else "draft"
-    return f"APN-{_slug(period)}-{'company' if team is None else _slug(team, taken='company')}-{label}.xlsx"
+    return f"APN-{slug(period)}-{'company' if team is None else slug(team, taken='company')}-{label}.xlsx"
 
 
-def _slug(text: str, taken: str = "") -> str:
+def slug(text: str, taken: str = "") -> str:
     plain = unicodedata.normalize("NFKC", text)
     slug = re.sub(r"[^a-z0-9_-]+", "-", plain.lower()).strip("-_")[:40]
     if slug == text and slug != taken:
