@@ -18,6 +18,7 @@ from pipelines.errors import Refused
 from pipelines.home import Home
 from pipelines.policy.files import SOLD
 from pipelines.publish import current_manifest, require_manifest
+from pipelines.reports import MANIFEST, in_order
 from pipelines.run import open_run
 
 SHOWN_POTS = 8
@@ -164,8 +165,32 @@ def verify(home: Home) -> tuple[int, list[str]]:
     for path in home.reports.glob("[0-9]*/*/manifest.json"):
         files = json.loads(path.read_text(encoding="utf-8"))["files"]
         recorded |= {(home.reports / entry["href"], entry["sha256"]) for entry in files}
-    problems = {*books.problems(), *(problem for file, sha256 in recorded for problem in _differs(home, file, sha256))}
+    problems = {*books.problems(), *(problem for file, sha256 in recorded for problem in _differs(home, file, sha256)), *_issued(home, books, recorded)}
     return len(recorded) + sum(len(entry.files) + 1 for entry in books.entries), sorted(problems)
+
+
+def _issued(home: Home, books: Books, recorded: set[tuple[Path, str]]) -> list[str]:
+    """What is wrong with the issued versions as a whole: files and versions that were added, and breaks of the chain of manifests."""
+    found: list[str] = []
+    listed = {file for file, _ in recorded}
+    issued = in_order(books.of("closed"))
+    versions = {home.reports / entry.facts["period"] / f"v{entry.facts['version']}" for entry in issued}
+    for folder in sorted(home.reports.glob("[0-9]*/v*")):
+        if folder not in versions:
+            found.append(f"{folder.relative_to(home.root)}: was never issued; remove it")
+            continue
+        added = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != MANIFEST and path not in listed)
+        found += [f"{path.relative_to(home.root)}: does not belong here; remove it" for path in added]
+    previous: Path | None = None
+    for entry in issued:
+        path = home.reports / entry.facts["period"] / f"v{entry.facts['version']}" / MANIFEST
+        if not path.is_file():
+            found.append(f"{path.relative_to(home.root)}: is missing; restore it from a backup")
+            break
+        if json.loads(path.read_text(encoding="utf-8")).get("previous") != (file_sha256(previous) if previous else None):
+            found.append(f"{path.relative_to(home.root)}: the chain of manifests is broken before this one; restore both from a backup")
+        previous = path
+    return found
 
 
 def _differs(home: Home, file: Path, sha256: str) -> list[str]:

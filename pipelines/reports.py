@@ -1,6 +1,7 @@
 """The statements that leave the house: drafts of open periods, issued versions of closed ones, and the door page.
 
-An issued version is written once, as a whole folder. A draft is rewritten when its figures change.
+An issued version is written once, as a whole folder. A draft is rewritten when its figures change. The manifest of a version says
+what is in it and what it was made of; those of issued versions form a chain, each with the hash of the one issued before it.
 """
 
 from __future__ import annotations
@@ -10,27 +11,43 @@ import shutil
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
+from pipelines.books import Entry, file_sha256
 from pipelines.run import Run, digest
 from pipelines.warehouse import replace_durably, sync, write_text
 
 PAGES = ("index.html", "rate-card.html", "overview.html")
+MANIFEST = "manifest.json"
+_KINDS = {".xlsx": "workbook", ".html": "page"}
+
+
+@dataclass(frozen=True)
+class Made:
+    """A file of a version before it has its place. `kind`: workbook, page, rows (that did not fit the workbook), journal."""
+
+    name: str
+    kind: str
+    state: str
+    team_id: str | None  # None: of the whole company
+    content: bytes
 
 
 @dataclass(frozen=True)
 class Issued:
-    """One file of one period and version: a workbook, its page, or the rows that did not fit; `href` is relative to reports/."""
+    """One file of one period and version; `href` is relative to reports/."""
 
     period: str
     version: int
     state: str
-    team_id: str | None  # None: the company workbook
+    team_id: str | None  # None: of the whole company
     name: str
     href: str
     bytes: int
     sha256: str
+    kind: str = "workbook"  # page, rows, journal, manifest
 
 
 def write(run: Run, database: Path) -> list[Issued]:
@@ -44,10 +61,18 @@ def write(run: Run, database: Path) -> list[Issued]:
             "select distinct s.period, s.version, p.state from statements s join periods p using (period) order by 1 desc, 2 desc"
         ).fetchall()
         issued: list[Issued] = []
+        known = {(period, version) for period, version, _ in versions}
+        previous: Path | None = None
+        for entry in in_order(run.books.of("closed")):
+            one = entry.facts["period"], entry.facts["version"]
+            if one in known:
+                issued += _version(run, con, *one, previous, entry)
+                previous = folder_of(run, *one) / MANIFEST
         for period, version, _ in versions:
-            issued += _version(run, con, period, version)
+            if not version:
+                issued += _version(run, con, period, version, None, None)
         for folder in run.home.reports.glob("*/draft"):
-            if (folder.parent.name, 0) not in {(period, version) for period, version, _ in versions}:
+            if (folder.parent.name, 0) not in known:
                 shutil.rmtree(folder)
         pages = dict(zip(PAGES, (index.page(con, [asdict(one) for one in issued]), index.rate_card(con), overview.page(con)), strict=True))
     finally:
@@ -63,7 +88,13 @@ def folder_of(run: Run, period: str, version: int) -> Path:
     return run.home.reports / period / (f"v{version}" if version else "draft")
 
 
-def _version(run: Run, con: duckdb.DuckDBPyConnection, period: str, version: int) -> list[Issued]:
+def in_order(closed: list[Entry]) -> list[Entry]:
+    """Closed versions in the order in which they were issued."""
+    return sorted(closed, key=lambda entry: entry.number)
+
+
+def _version(run: Run, con: duckdb.DuckDBPyConnection, period: str, version: int, previous: Path | None, entry: Entry | None) -> list[Issued]:
+    """The files of one version, made where they are not there yet; of an issued one, `previous` is the manifest before it in the chain."""
     folder = folder_of(run, period, version)
     wanted = digest(
         [
@@ -78,37 +109,91 @@ def _version(run: Run, con: duckdb.DuckDBPyConnection, period: str, version: int
             con.execute("from cost_changes where period = ? order by all", [period]).fetchall(),
             con.execute("from rate_card order by all").fetchall(),
             con.execute("from gpu_equivalents order by all").fetchall(),
+            con.execute("select sha256(string_agg(j::varchar, '' order by je_id, line_no)) from journal_lines j where period = ?", [period]).fetchall(),
+            run.policy.accounts.model_dump_json(),
+            [con.execute(f"from {name} where period = ? order by all", [period]).fetchall() for name in _present(con, "approvals", "disputes")],
         ]
     )
-    manifest = folder / "manifest.json"
+    manifest = folder / MANIFEST
     if manifest.is_file():
         known = json.loads(manifest.read_text(encoding="utf-8"))
         if version or known["figures"] == wanted:
-            return [Issued(**one) for one in known["files"]]
+            return [*(Issued(**one) for one in known["files"]), _own(period, version, folder)]
     run.say(f"write {folder.relative_to(run.home.root)}")
-    files = _render(con, period, version)
-    issued = _place(run, folder, files, wanted, version)
-    return issued
+    return _place(run, folder, version, _render(run, con, period, version), _facts(run, con, period, version, wanted, previous, entry))
 
 
-def _render(con: duckdb.DuckDBPyConnection, period: str, version: int) -> dict[str, tuple[str, str | None, bytes]]:
-    """File name -> (state, team, bytes) of every file of one version: per team a workbook and its page, and the company's workbook."""
-    from pipelines.render import names, workbook
+def _present(con: duckdb.DuckDBPyConnection, *names: str) -> list[str]:
+    """Those of the tables that this database has."""
+    found = con.execute("select table_name from duckdb_tables() where table_name in (select unnest(?)) order by 1", [list(names)]).fetchall()
+    return [name for (name,) in found]
+
+
+def _render(run: Run, con: duckdb.DuckDBPyConnection, period: str, version: int) -> list[Made]:
+    """Every file of one version."""
+    from pipelines.render import journal, names, workbook
 
     rows = con.execute(
         "select team_id, any_value(state) from statements where period = ? and version = ? group by all order by 1", [period, version]
     ).fetchall()
-    files = {
-        name: (state, team, content)
+    made = [
+        Made(name, _KINDS.get(Path(name).suffix, "rows"), state, team, content)
         for team, state in rows
         for name, content in workbook.files(con, period=period, version=version, team_id=team).items()
-    }
+    ]
     state = rows[0][1] if rows else "DRAFT"
-    files[names.workbook_name(period, version, None)] = (state, None, workbook.company(con, period=period, version=version))
-    return files
+    made.append(Made(names.workbook_name(period, version, None), "workbook", state, None, workbook.company(con, period=period, version=version)))
+    posted = journal.files(con, run.policy.accounts, period, version)
+    made += [Made(name, "journal", state, None, content) for name, content in posted.items()]
+    return made
 
 
-def _place(run: Run, folder: Path, files: dict[str, tuple[str, str | None, bytes]], figures: str, version: int) -> list[Issued]:
+def _facts(
+    run: Run, con: duckdb.DuckDBPyConnection, period: str, version: int, figures: str, previous: Path | None, entry: Entry | None
+) -> dict[str, Any]:
+    """What the manifest says beside its files: control totals, what the version was made of, who approved it, the chain."""
+
+    def rows(sql: str, *values: Any) -> list[dict[str, Any]]:
+        cursor = con.execute(sql, values)
+        titles = [column[0] for column in cursor.description]
+        return [dict(zip(titles, row, strict=True)) for row in cursor.fetchall()]
+
+    through = entry.facts["through"] if entry else run.through
+    approvals = (
+        "select step, actor, through::varchar as through from approvals where period = ? and counts"
+        + (" and version = ?" if entry else "") + " order by through, step, actor"
+    )  # fmt: skip
+    return {
+        "period": period,
+        "version": version,
+        "through": str(through),
+        "figures": figures,
+        "statements": rows(
+            "select legal_entity, mode, currency, count(*) as lines, sum(amount)::varchar as amount from statement_lines"
+            " where period = ? and version = ? group by all order by all", period, version
+        ),
+        "journal": rows(
+            "select legal_entity, kind, currency, count(distinct je_id) as entries, count(*) as lines, sum(debit)::varchar as debit,"
+            " sum(credit)::varchar as credit from journal_lines where period = ? and version = ? group by all order by all", period, version
+        ),
+        "ledger": rows(
+            "select billing_currency as currency, count(*) as rows, sum(effective_cost)::varchar as effective_cost,"
+            " sum(chargeback_cost)::varchar as chargeback_cost from ledger where period = ? group by all order by all", period
+        ),
+        "inputs": rows(
+            "select distinct kind, source, path, file_sha256 as sha256 from source_files join periods p on p.period = ?"
+            " where state = 'landed' and night <= ? and (first_day is null or (first_day < p.ends_on and last_day >= p.starts_on)) order by all",
+            period, through,
+        ),
+        "policy": entry.facts["policy_fingerprint"] if entry else run.policy.fingerprint,
+        "code": run.code,
+        "engine": f"duckdb {duckdb.__version__}",
+        "approvals": rows(approvals, *([period, version] if entry else [period])) if _present(con, "approvals") else [],
+        "previous": file_sha256(previous) if previous else None,
+    }  # fmt: skip
+
+
+def _place(run: Run, folder: Path, version: int, made: list[Made], facts: dict[str, Any]) -> list[Issued]:
     """One version as a whole folder with its manifest: written beside its place, then moved there."""
     period = folder.parent.name
     part, old = folder.with_name(f".{folder.name}.part"), folder.with_name(f".{folder.name}.old")
@@ -116,14 +201,21 @@ def _place(run: Run, folder: Path, files: dict[str, tuple[str, str | None, bytes
         shutil.rmtree(leftover, ignore_errors=True)
     part.mkdir(parents=True)
     issued = []
-    for name, (state, team, content) in files.items():
-        (part / name).write_bytes(content)
-        sync(part / name)
-        href = f"{period}/{folder.name}/{name}"
-        issued.append(Issued(period, version, state, team, name, href, len(content), sha256(content).hexdigest()))
-    write_text(part / "manifest.json", json.dumps({"figures": figures, "files": [asdict(one) for one in issued]}, indent=1) + "\n")
+    for one in made:
+        (part / one.name).write_bytes(one.content)
+        sync(part / one.name)
+        issued.append(
+            Issued(period, version, one.state, one.team_id, one.name, f"{period}/{folder.name}/{one.name}", len(one.content), sha256(one.content).hexdigest(), one.kind)
+        )
+    write_text(part / MANIFEST, json.dumps({**facts, "files": [asdict(one) for one in issued]}, indent=1) + "\n")
     if folder.exists():  # a draft that changed; an issued version is never written twice
         replace_durably(folder, old)
     replace_durably(part, folder)
     shutil.rmtree(old, ignore_errors=True)
-    return issued
+    return [*issued, _own(period, version, folder)]
+
+
+def _own(period: str, version: int, folder: Path) -> Issued:
+    """The manifest of a version, as one of its files."""
+    path = folder / MANIFEST
+    return Issued(period, version, "", None, MANIFEST, f"{period}/{folder.name}/{MANIFEST}", path.stat().st_size, file_sha256(path), "manifest")

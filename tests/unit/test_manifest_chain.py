@@ -1,0 +1,67 @@
+"""The chain of manifests over issued versions: what was altered, added, taken away or put out of order is named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from pipelines.books import Books, file_sha256
+from pipelines.home import Home
+from pipelines.inspection import verify
+from pipelines.reports import MANIFEST, Made, _place
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """Three versions of two months, issued as September, October, then September again; nothing else in the home."""
+    home = Home(tmp_path)
+    books, previous = Books(home), None
+    run = SimpleNamespace(home=home)
+    for period, version in (("2026-09", 1), ("2026-10", 1), ("2026-09", 2)):
+        books.append("closed", {"period": period, "version": version, "through": "2026-11-05"})
+        folder = home.reports / period / f"v{version}"
+        made = [Made(f"{name}-{version}.csv", "journal", "FINAL", None, f"{period} {name}".encode()) for name in ("a", "b")]
+        _place(run, folder, version, made, {"previous": file_sha256(previous) if previous else None})
+        previous = folder / MANIFEST
+    home.published.mkdir(parents=True)
+    (home.published / "apportion-x.duckdb").write_bytes(b"x")
+    home.current.symlink_to("apportion-x.duckdb")
+    listed = [{"path": str(path.relative_to(home.reports)), "sha256": file_sha256(path)} for path in home.reports.rglob("*") if path.is_file()]
+    manifest = {"database": {"path": "apportion-x.duckdb", "sha256": file_sha256(home.current)}, "lake": [], "reports": listed}
+    (home.published / "apportion-x.manifest.json").write_text(json.dumps(manifest))
+    return home
+
+
+def rewritten(path: Path) -> None:
+    """A manifest that says of an altered file what that file now is."""
+    altered = path.with_name("a-1.csv")
+    altered.write_bytes(b"other amounts")
+    manifest = json.loads(path.read_text())
+    next(one for one in manifest["files"] if one["name"] == altered.name)["sha256"] = file_sha256(altered)
+    path.write_text(json.dumps(manifest))
+
+
+BREAKS: list[tuple[str, Callable[[Path], object], list[str]]] = [
+    ("altered", lambda r: (r / "2026-10/v1/a-1.csv").write_bytes(b"-"), ["reports/2026-10/v1/a-1.csv: has been altered"]),
+    ("missing", lambda r: (r / "2026-09/v2/b-2.csv").unlink(), ["reports/2026-09/v2/b-2.csv: is missing"]),
+    ("added", lambda r: (r / "2026-09/v1/c.csv").write_bytes(b"c"), ["reports/2026-09/v1/c.csv: does not belong here"]),
+    ("never issued", lambda r: (r / "2026-10/v2").mkdir(), ["reports/2026-10/v2: was never issued"]),
+    ("manifest lost", lambda r: (r / "2026-10/v1/manifest.json").unlink(), ["reports/2026-10/v1/manifest.json: is missing"]),
+    ("file and manifest altered", lambda r: rewritten(r / "2026-09/v1/manifest.json"),
+     ["reports/2026-09/v1/a-1.csv: has been altered", "reports/2026-10/v1/manifest.json: the chain of manifests is broken before this one"]),
+    ("the last of the chain altered", lambda r: (r / "2026-09/v2/manifest.json").write_text((r / "2026-09/v2/manifest.json").read_text() + "\n"),
+     ["reports/2026-09/v2/manifest.json: has been altered"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("what", "damage", "said"), BREAKS, ids=[what for what, _, _ in BREAKS])
+def test_each_damage_is_named(home: Home, what: str, damage: Callable[[Path], object], said: list[str]) -> None:
+    assert verify(home)[1] == []
+    damage(home.reports)
+    problems = verify(home)[1]
+    for one in said:
+        assert any(problem.startswith(one) for problem in problems), problems
