@@ -181,8 +181,9 @@ def _facts(
             " sum(chargeback_cost)::varchar as chargeback_cost from ledger where period = ? group by all order by all", period
         ),
         "inputs": rows(
-            "select distinct kind, source, path, file_sha256 as sha256 from source_files join periods p on p.period = ?"
-            " where state = 'landed' and night <= ? and (first_day is null or (first_day < p.ends_on and last_day >= p.starts_on)) order by all",
+            "select distinct f.kind, f.source, f.path, f.file_sha256 as sha256 from source_files f join periods p on p.period = ?"
+            " where f.state = 'landed' and f.night <= ?::date and (f.first_day is null or (f.first_day < p.ends_on and f.last_day >= p.starts_on))"
+            " order by all",
             period, through,
         ),
         "policy": entry.facts["policy_fingerprint"] if entry else run.policy.fingerprint,

@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 
-from pipelines.render import controls, figures, gpus, rates, words
+from pipelines.render import bridge, controls, figures, gpus, posting, rates, words
 from pipelines.render.book import CHANGE, COUNT, MONEY, NOTE, QUANTITY, Book, Column, Look, Stamp, with_symbol
 from pipelines.render.figures import CENT, ZERO
 from pipelines.render.names import clip, month
@@ -37,6 +37,11 @@ class Company:
         self.invoices = figures.invoices(con, **scope)
         self.sides = figures.by_currency(con, period, version)
         self.reconciled = figures.reconciled(con, period)
+        self.bridge = bridge.rows(con, period, version)
+        self.journal = figures.journal(con, **scope)
+        self.adjustments = figures.adjustments(con, **scope)
+        self.disputes = figures.disputes(con, period)
+        self.unallocated = figures.unallocated(con, **scope)
         self.exceptions = figures.exceptions(con, period)
         self.rules = figures.sentences(con, **scope)
         self.weights = figures.weights(con, **scope)
@@ -54,11 +59,11 @@ class Company:
         self.total_row = 0
 
     def workbook(self) -> bytes:
-        for title in ("Summary", "Statements", "Reconciliation", "Exceptions", "GPUs", "Rates", "GL lines", "Controls", "Lines", "Notes"):
+        for title in ("Summary", "Statements", "Bridge", "Reconciliation", "Exceptions", "Adjustments", "Disputes", "GPUs", "Rates", "Journal", "Controls", "Lines", "Journal lines", "Notes"):
             getattr(self, "_" + title.lower().replace(" ", "_"))(title)
         self.book.name("Total_charge", "Statements", f"J{self.total_row}")
         self.book.name("Prior_month", "Statements", f"K{self.total_row}")
-        self.book.wb.move_sheet("Notes", -1)
+        self.book.wb.move_sheet("Notes", -2)
         return self.book.save(f"All teams, {month(self.period)}")
 
     def _summary(self, title: str) -> None:
@@ -167,7 +172,7 @@ class Company:
             Column("Billed", 16, _MONEY), Column("In the ledger", 16, _MONEY), Column("Difference", 12, _MONEY),
             Column("Effective cost", 16, _MONEY), Column("In the ledger", 16, _MONEY), Column("Difference", 12, _MONEY),
         ]  # fmt: skip
-        ws = self.book.sheet(title, "From the invoices to the statements", [c.width for c in columns])
+        ws = self.book.sheet(title, "Bills, documents and what gateways saw", [c.width for c in columns])
         ws.freeze_panes, ws.print_title_rows = "B4", "1:3"
         self.book.section(ws, 4, 2, 12, "Every invoice, and what the ledger carries of it")
         self.book.header(ws, 5, columns)
@@ -183,47 +188,18 @@ class Company:
         if self.invoices:
             self.book.red_unless_zero(ws, f"I{first}:I{row - 1}")
             self.book.red_unless_zero(ws, f"L{first}:L{row - 1}")
-        row = self._bridge(ws, row + 1)
-        row = self._documents(ws, row)
+        row = self._documents(ws, row + 1)
         row = self._coverage(ws, row)
         row = self._variances(ws, row)
         row = self._differences(ws, row)
         self._alarms(ws, row)
 
-    def _bridge(self, ws: Any, row: int) -> int:
-        """Per billing currency, from the bills to the statements; steps as rows."""
-        columns = [Column("Step", 14), Column("", 22), Column("", 34), Column("Currency", 20), Column("", 11), Column("Amount", 16, _MONEY)]
-        self.book.section(ws, row, 2, 12, "The bridge")
-        self.book.header(ws, row + 1, columns)
-        row += 2
-        converted = ZERO
-        for side in self.sides:
-            rate = self._rate(side["billing_currency"])
-            charged = side["ledger_charged"] * rate
-            converted += charged
-            steps = [
-                ("Billed by vendors", side["billed"]),
-                ("Not billed: accruals, own hardware, amortization", side["effective"] - side["billed"]),
-                ("Cost to be charged", side["effective"]),
-                ("Charged to teams, platform and unallocated", side["ledger_charged"]),
-            ]
-            for name, amount in steps:
-                self.book.line(ws, row, columns, [name, None, None, side["billing_currency"], None, amount])
-                row += 1
-            if side["billing_currency"] != self.currency:
-                self.book.line(ws, row, columns, [f"Converted at {rate:f}".rstrip("0"), None, None, self.currency, None, charged])
-                row += 1
-        self.book.line(ws, row, columns, ["Rounding to whole cents", None, None, self.currency, None, self.total - converted])
-        row += 1
-        self.book.total(ws, row, columns, ["All statements", None, None, self.currency, None, ("Total_charge", self.total)])
-        self.converted = converted
-        return row + 2
+    def _bridge(self, title: str) -> None:
+        self.bridged = bridge.Bridge(self, title)
+        self.bridged.write()
 
-    def _rate(self, currency: str) -> Decimal:
-        rates = [line["fx_rate"] for line in self.lines if line["fx_rate"] and self._currency_of(line) == currency]
-        return rates[0] if rates else Decimal(1)
-
-    def _currency_of(self, line: figures.Row) -> str:
+    def currency_of(self, line: figures.Row) -> str:
+        """The currency of the bills behind a line."""
         if not hasattr(self, "_currencies"):
             found = self.con.execute(
                 "select line_id, any_value(billing_currency) from ledger where period = ? and version = ? group by all", [self.period, self.version]
@@ -350,9 +326,11 @@ class Company:
     def _exceptions(self, title: str) -> None:
         columns = [Column("Kind", 20, Look(bold=True)), Column("What", 56, _NAME), Column("Amount", 18, _MONEY), Column("Rows", 12, Look(COUNT)), Column("Meaning", 60, replace(NOTE, indent=1, wrap=True))]
         ws = self.book.sheet(title, "Unallocated cost and exceptions", [c.width for c in columns])
-        ws.freeze_panes, ws.print_title_rows = "B5", "1:4"
-        self.book.header(ws, 4, columns)
-        row = 5
+        ws.freeze_panes, ws.print_title_rows = "B4", "1:3"
+        row = self._unowned(ws, 4)
+        self.book.section(ws, row, 2, 6, "Exceptions")
+        self.book.header(ws, row + 1, columns)
+        row += 2
         for one in self.exceptions:
             self.book.line(ws, row, columns, [words.state(one["kind"]), words.subject(one), one["amount"], one["events"], one["detail"]])
             row += 1
@@ -361,6 +339,33 @@ class Company:
             row += 1
         self.book.put(ws, row + 1, 2, "Amounts are in the currency of the bill; an empty amount means that no price is known. Kinds overlap: do not add them up.", NOTE)
 
+    def _unowned(self, ws: Any, row: int) -> int:
+        """Cost without an owner, by reason: who has to name one."""
+        columns = [Column("Reason", 20, _NAME), Column("What", 56, _NAME), Column("Amount", 18, _MONEY), Column("Rows", 12, Look(COUNT)), Column("Currency", 60, replace(NOTE, indent=1))]
+        self.book.section(ws, row, 2, 6, "Unallocated cost, by reason")
+        row += 1
+        if not self.unallocated:
+            self.book.put(ws, row, 2, "Everything has an owner.")
+            return row + 2
+        self.book.header(ws, row, columns)
+        first = row + 1
+        for one in self.unallocated:
+            row += 1
+            what = "  ·  ".join(part for part in (one["provider"], one["service"], one["model"], words.plain(one["activity"])) if part)
+            self.book.line(ws, row, columns, [words.plain(one["reason"]) or "No reason given", what, one["amount"], one["ledger_rows"], one["billing_currency"]])
+        if len({one["billing_currency"] for one in self.unallocated}) == 1:
+            row += 1
+            sums = [sum((one[key] for one in self.unallocated), start) for key, start in (("amount", ZERO), ("ledger_rows", 0))]
+            self.book.total(ws, row, columns, ["Unallocated", None, *((f"SUM({c}{first}:{c}{row - 1})", value) for c, value in zip("DE", sums, strict=True)), self.unallocated[0]["billing_currency"]])
+        return row + 2
+
+    def _adjustments(self, title: str) -> None:
+        posting.adjustments_sheet(self, title)
+
+    def _disputes(self, title: str) -> None:
+        if self.disputes:
+            posting.disputes_sheet(self, title)
+
     def _gpus(self, title: str) -> None:
         if self.con.execute("select count(*) from gpu_costs where period = ?", [self.period]).fetchall()[0][0]:
             gpus.sheet(self.book, title, self.con, self.period)
@@ -368,38 +373,11 @@ class Company:
     def _rates(self, title: str) -> None:
         rates.sheet(self.book, title, self.con, self.period, self.version, None)
 
-    def _gl_lines(self, title: str) -> None:
-        """What would be posted: one row per legal entity, account and cost center; what is only shown comes after it."""
-        columns = [
-            Column("Legal entity", 20, _NAME), Column("GL account", 16), Column("Cost center", 18), Column("Activity", 26), Column("Mode", 14),
-            Column("Amount", 18, replace(_MONEY, bold=True)), Column("In Lines", 18, _EVIDENCE), Column("Difference", 12, _EVIDENCE),
-        ]  # fmt: skip
-        ws = self.book.sheet(title, "Amounts by GL account, ready to post", [c.width for c in columns])
-        ws.freeze_panes, ws.print_title_rows = "B5", "1:4"
-        self.book.header(ws, 4, columns)
-        sums: dict[tuple[str, ...], Decimal] = defaultdict(lambda: ZERO)
-        for line in self.lines:
-            sums[tuple(_posting(line))] += line["amount"]
-        row = 5
-        for mode in sorted({key[4] for key in sums}):
-            first, chosen = row, {key: amount for key, amount in sorted(sums.items()) if key[4] == mode}
-            for key, amount in chosen.items():
-                conditions = ",".join(f"Lines[{name}],{c}{row}" for name, c in (("Legal entity", "B"), ("GL account", "C"), ("Cost center", "D"), ("Activity", "E"), ("Mode", "F")))
-                self.book.line(ws, row, columns, [*key, amount, (f"ROUND(SUMIFS(Lines[Amount],{conditions}),2)", amount), (f"ROUND(G{row}-H{row},2)", ZERO)])
-                row += 1
-            total = sum(chosen.values(), ZERO)
-            label = "To post" if mode == "chargeback" else "Shown only, not posted"
-            self.book.line(ws, row, columns, [label, None, None, None, None, *self._gl_sums(first, row - 1, total)], bold=True, wrap=False, top=("thin", NOTE.color))
-            row += 2
-        self.book.total(ws, row, columns, ["All", None, None, None, None, *self._gl_sums(5, row - 1, self.total)])
-        self.book.red_unless_zero(ws, f"I5:I{row}")
-        self.gl_total = f"G{row}"
-        self.book.one_page(ws, row)
-        self.book.put(ws, row + 2, 2, "Each amount is the sum of rounded statement lines.", NOTE)
+    def _journal(self, title: str) -> None:
+        posting.journal_sheet(self, title)
 
-    @staticmethod
-    def _gl_sums(first: int, last: int, total: Decimal) -> list[tuple[str, Decimal]]:
-        return [(f"SUBTOTAL(9,{c}{first}:{c}{last})", value) for c, value in zip("GHI", (total, total, ZERO), strict=True)]
+    def _journal_lines(self, title: str) -> None:
+        posting.lines_sheet(self, title)
 
     def _controls(self, title: str) -> None:
         ws = self.book.sheet(title, "Controls", [c.width for c in controls.CHECKS])
@@ -409,8 +387,12 @@ class Company:
         total = ("Total_charge", self.total)
         checks = [
             controls.Check("Statements tie to lines", "Every statement is the sum of its lines", total, ("ROUND(SUM(Lines[Amount]),2)", sum((x["amount"] for x in self.lines), ZERO))),
-            controls.Check("GL lines tie to statements", "What is posted or shown is what was stated", total, (f"'GL lines'!{self.gl_total}", self.total)),
-            controls.Check("Statements tie to the ledger", "All that the ledger charges, converted; below a cent per line is rounding", self.converted, total, CENT * max(1, len(self.lines))),
+            controls.Check("Posted and shown is all", "Statements on chargeback, and those that are only shown", total, (f"Journal!{self.stated_cell}", self.total)),
+            controls.Check("Journal equals statements", "Expense posted with this version and before it, and statements on chargeback", self.posted, self.expensed),
+            controls.Check("Journal balances", "Debits equal credits; the sheet Journal has each legal entity", (f"Journal!{self.debit_cell}", self.debit), (f"Journal!{self.credit_cell}", self.credit)),
+            controls.Check("Between legal entities", "What one owes is what the other claims", *(sum((self._net(j, role) for j in self.journal), ZERO) for role in ("due_from", "due_to"))),
+            controls.Check("Nothing unexplained", "From every invoice to the statements, on the sheet Bridge", ZERO, (f"Bridge!{self.bridged.cell}", self.bridged.unexplained), CENT),
+            controls.Check("Statements tie to the ledger", "All that the ledger charges, converted; below a cent per line is rounding", self.bridged.converted, total, CENT * max(1, len(self.lines))),
             controls.Check("Billed cost is in the ledger", "Every billed amount is carried by somebody", billed, (f"SUM(Reconciliation!H6:H{last})", sum((i["ledger_billed"] for i in self.invoices), ZERO)), CENT),
             controls.Check("Effective cost is in the ledger", "Every cost is carried by somebody", effective, (f"SUM(Reconciliation!K6:K{last})", sum((i["ledger_effective"] for i in self.invoices), ZERO)), CENT),
             controls.Check("Charged equals cost", "With or without a rate card, teams and platform together carry the cost", sum((s["effective"] for s in self.sides), ZERO), sum((s["ledger_charged"] for s in self.sides), ZERO), CENT),
@@ -422,6 +404,11 @@ class Company:
         for s in self.statements:
             row += 1
             self.book.line(ws, row, controls.CHECKS[:2], [s["statement_id"], s["ledger_hash"] or "none"])
+
+    @staticmethod
+    def _net(line: figures.Row, role: str) -> Decimal:
+        """What a line adds to the claims of buyers (due_from) or the debts of consumers (due_to)."""
+        return (line["debit"] - line["credit"]) * (1 if role == "due_from" else -1) if line["role"] == role else ZERO
 
     def _lines(self, title: str) -> None:
         id_ = Look(size=9)
@@ -440,7 +427,7 @@ class Company:
                 names.get(self._key(x)), x["team_id"], posting[2], posting[0], x["line_no"], x["category"], posting[3],
                 x["service"], x["model"], x["quantity"], x["unit"], x["list_cost"], x["amount"], x["prior_amount"], x["currency"], posting[1], posting[4],
             )
-            for x, posting in ((x, _posting(x)) for x in self.lines)
+            for x, posting in ((x, posting_of(x)) for x in self.lines)
         ]  # fmt: skip
         self.book.table(ws, 1, "Lines", columns, len(rows), of_tuples(rows))
 
@@ -448,7 +435,7 @@ class Company:
         controls.notes_sheet(self.book, title, self.rules, self.weights, None)
 
 
-def _posting(line: figures.Row) -> list[str]:
-    """Legal entity, GL account, cost center, activity and mode of a line, in the words of the sheets GL lines and Lines."""
+def posting_of(line: figures.Row) -> list[str]:
+    """Legal entity, GL account, cost center, activity and mode of a line, in the words of the sheets Journal and Lines."""
     named = {**line, "activity": words.plain(line["activity"])}
     return [named[key] or "none" for key in ("legal_entity", "gl_account", "cost_center", "activity", "mode")]

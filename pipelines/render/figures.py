@@ -453,6 +453,66 @@ def documents(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:
     )
 
 
+def journal(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
+    """The lines that a version posts; of a draft also its accrual."""
+    return rows(con, "from journal_lines where period = $period and version = $version order by je_id, line_no", **scope)
+
+
+def expensed(con: duckdb.DuckDBPyConnection, period: str, version: int) -> Decimal:
+    """What the journals of a month have posted as expense with this version and those before it."""
+    found = con.execute(
+        "select coalesce(sum(debit - credit), 0)::decimal(18, 2) from journal_lines where period = $period and role = 'expense'"
+        " and kind not in ('accrual', 'reversal') and (version = $version or (version > 0 and ($version = 0 or version < $version)))",
+        {"period": period, "version": version},
+    )
+    return found.fetchall()[0][0]
+
+
+def adjustments(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
+    """Corrections of earlier months that are booked in this one, by month, team and what they correct; in the bill's currency."""
+    return rows(
+        con,
+        """
+        select
+            l.original_period, l.team_id, t.team_name, l.cost_center, c.provider, l.service, l.activity, l.billing_currency,
+            sum(l.effective_cost)::decimal(38, 12) as effective_cost, sum(l.chargeback_cost)::decimal(38, 12) as amount, count(*) as ledger_rows,
+            count(distinct l.charge_id) as charges
+        from ledger l
+        join charges c on c.charge_id = l.charge_id
+        left join (select distinct team_id, team_name from statements where period = $period and version = $version) t on t.team_id = l.team_id
+        where l.period = $period and l.version = $version and l.original_period <> l.period
+        group by all
+        having sum(abs(l.chargeback_cost)) <> 0
+        order by l.original_period, abs(sum(l.chargeback_cost)) desc, l.team_id, l.cost_center, c.provider, l.service, l.activity
+        """,
+        **scope,
+    )
+
+
+def disputes(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:
+    """Disputes of the month's statements, and those of earlier months whose adjustment is booked in it; none where there is no such table."""
+    if not con.execute("select count(*) from duckdb_tables() where table_name = 'disputes'").fetchall()[0][0]:
+        return []
+    return rows(con, "from disputes where period = $period or adjustment_period = $period order by opened_on, dispute_id", period=period)
+
+
+def unallocated(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
+    """Cost without an owner, by reason and what it is for; in the bill's currency."""
+    return rows(
+        con,
+        """
+        select
+            l.reason, c.provider, l.service, l.model, l.activity, l.billing_currency, sum(l.chargeback_cost)::decimal(38, 12) as amount, count(*) as ledger_rows
+        from ledger l join charges c on c.charge_id = l.charge_id
+        where l.period = $period and l.version = $version and l.team_id = 'unallocated'
+        group by all
+        having sum(l.chargeback_cost) <> 0
+        order by abs(sum(l.chargeback_cost)) desc, l.reason, c.provider, l.service, l.model, l.activity
+        """,
+        **scope,
+    )
+
+
 def by_currency(con: duckdb.DuckDBPyConnection, period: str, version: int) -> list[Row]:
     """Per billing currency: charges, ledger and statements side by side."""
     return rows(

@@ -27,7 +27,7 @@ SCRIPT = "<script>alert(1)</script> & 🚀"
 MONEY = "decimal(38,12)"
 TEAMS = {"search": HOSTILE, "support": SCRIPT, "platform": "AI Platform", "unallocated": "Unallocated"}
 COLUMNS = {
-    "charges": "charge_id sku_meter provider billing_account_id invoice_id vector_index_id serving_pool cluster period effective_cost billed_cost"
+    "charges": "charge_id sku_meter provider billing_account_id invoice_id vector_index_id serving_pool cluster period original_period billing_period corrects_charge_id charge_category origin effective_cost billed_cost"
     " billing_currency estimate_status usage_date",
     "ledger": "ledger_id period version usage_date charge_id portion part team_id cost_center legal_entity project_id application environment service model"
     " activity category cost_pool rule_id method stage driver driver_quantity driver_total fallback_level split_by allocated_ratio consumed_quantity consumed_unit"
@@ -93,9 +93,52 @@ def company(days: int = 20, projects: int = 3, applications: int = 1, more_teams
     con.execute("create table policy_serving_pools(serving_pool varchar, name varchar)")
     for period, version in (("2026-09", 1), ("2026-10", 0)):
         _fill(con, period, version, days, projects, applications)
+    _invoiced(con)
+    _posted(con)
     for mart in ("shared_costs", "recovery", "cost_changes"):
         con.execute(f"create view {mart} as {next(m.sql for m in models.stage('marts') if m.name == mart)}")
     return con
+
+
+def _invoiced(con: duckdb.DuckDBPyConnection) -> None:
+    """What is billed as charges of the month, by rows of an invoice of ours; half of what the document of October says is not."""
+    con.execute("create table bill_lines as select charge_id, provider, billing_account_id, billing_currency, billing_period, billed_cost, true as in_scope from charges")
+    con.execute(
+        """
+        update invoice_reconciliation set lines_cost = b.billed + 50, out_of_scope_cost = 50, invoice_amount = b.billed + 53.01, difference = 0.01
+        from (select sum(billed_cost) as billed from charges where billing_period = '2026-10') b where state = 'rounding'
+        """
+    )
+
+
+def _posted(con: duckdb.DuckDBPyConnection) -> None:
+    """The journal of search, the only team on chargeback, half of it bought by another company."""
+    con.execute(
+        """
+        create table journal_lines as
+        with halves as (
+            select period, version, legal_entity, currency, gl_account, cost_center, team_id, activity, amount, unnest([0, 1]) as half,
+                case when half = 0 then amount - round(amount / 2, 2) else round(amount / 2, 2) end::decimal(18, 2) as part
+            from statement_lines where mode = 'chargeback'
+        ),
+        sides as (
+            select *, legal_entity as books, 'expense' as role, part as value, 1 as side from halves
+            union all by name
+            select any_value(period) as period, any_value(version) as version, legal_entity, 'USD' as currency, '6299' as gl_account, null as cost_center, team_id,
+                half, x.books as books, x.role as role, x.sign * sum(part) as value, x.side as side
+            from halves, (values (0, 'DE01', 'recovery', -1, 4), (1, 'DE01', 'due_to', -1, 2), (1, 'US01', 'due_from', 1, 3), (1, 'US01', 'recovery', -1, 4)) x(part_of, books, role, sign, side)
+            where x.part_of = half group by period, legal_entity, team_id, half, x.books, x.role, x.sign, x.side
+        )
+        select
+            period, version, 'APN' || period || '-' || half as je_id, row_number() over (partition by period, half order by side, activity, gl_account)::integer as line_no,
+            (period || '-30')::date as posting_date, books as legal_entity, case when half = 1 then 'US01' end as partner_entity,
+            case half when 0 then 'chargeback' else 'intercompany' end as kind, role, currency, gl_account, cost_center, team_id, activity,
+            greatest(value, 0)::decimal(18, 2) as debit, greatest(-value, 0)::decimal(18, 2) as credit, '=cmd ' || role as line_memo, $hostile as header_memo,
+            'APN-' || period || '-' || team_id as reference, null::date as reversal_date
+        from sides where value <> 0
+        """,
+        {"hostile": HOSTILE},
+    )
 
 
 def _kind(column: str) -> str:
@@ -175,7 +218,8 @@ def _fill(con: duckdb.DuckDBPyConnection, period: str, version: int, days: int, 
         insert into charges by name
         select charge_id, any_value(case when cost_pool = 'metered' then 'output' else consumed_unit end) as sku_meter, 'openai' as provider, 'acct-1' as billing_account_id, '+INV-1' as invoice_id, 'catalog' as vector_index_id, period,
             sum(effective_cost) as effective_cost, sum(billed_cost) as billed_cost, 'USD' as billing_currency, 'Final' as estimate_status,
-            any_value(usage_date) as usage_date, any_value(case when service = 'Amazon EC2' then 'llama-pool' end) as serving_pool
+            any_value(usage_date) as usage_date, any_value(original_period) as original_period, any_value(original_period) as billing_period, 'Usage' as charge_category,
+            'bill' as origin, any_value(case when service = 'Amazon EC2' then 'llama-pool' end) as serving_pool
         from ledger where period = $period group by all
         """,
         {"period": period},
