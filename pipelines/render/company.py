@@ -387,7 +387,7 @@ class Company:
         total = ("Total_charge", self.total)
         checks = [
             controls.Check("Statements tie to lines", "Every statement is the sum of its lines", total, ("ROUND(SUM(Lines[Amount]),2)", sum((x["amount"] for x in self.lines), ZERO))),
-            controls.Check("Posted and shown is all", "Statements on chargeback, and those that are only shown", total, (f"Journal!{self.stated_cell}", self.total)),
+            controls.Check("Posted and shown is all", f"{self.posted:,.2f} posted for teams on chargeback; the rest, showback and unallocated, is only shown", total, (f"Journal!{self.stated_cell}", self.total)),
             controls.Check("Journal equals statements", "Expense posted with this version and before it, and statements on chargeback", self.posted, self.expensed),
             controls.Check("Journal balances", "Debits equal credits; the sheet Journal has each legal entity", (f"Journal!{self.debit_cell}", self.debit), (f"Journal!{self.credit_cell}", self.credit)),
             controls.Check("Between legal entities", "What one owes is what the other claims", *(sum((self._net(j, role) for j in self.journal), ZERO) for role in ("due_from", "due_to"))),

@@ -590,3 +590,72 @@ def test_negative_totals_and_months_without_anything(con: duckdb.DuckDBPyConnect
 def test_a_check_compares_within_its_tolerance() -> None:
     assert controls.Check("", "", Decimal(1), ("A1", Decimal("1.01")), Decimal("0.01")).holds
     assert not controls.Check("", "", Decimal(1), Decimal("1.02"), Decimal("0.01")).holds
+
+
+def bridge_step(content: bytes, name: str) -> Any:
+    return next(row[5] for row in opened(content)["Bridge"].iter_rows(values_only=True) if row[1] == name)
+
+
+def test_the_bridge_leads_from_the_invoices_to_the_statements(con: duckdb.DuckDBPyConnection, books: dict[str, bytes]) -> None:
+    billed, elsewhere, total = con.execute(
+        "select sum(billed_cost) filter (period = '2026-10'), sum(billed_cost) filter (period = '2026-10' and billing_period = '2026-09'),"
+        " (select sum(total_amount) from statements where period = '2026-10') from charges"
+    ).fetchone()
+    step = lambda name: bridge_step(books["company"], name)  # noqa: E731
+    assert step("Vendor invoices") == pytest.approx(float(billed - elsewhere) + 53.01)
+    assert (step("Not ours"), step("Tax beside the bill")) == (-50, -3) and step("Of other invoices") == pytest.approx(float(elsewhere))
+    assert step("Rounding and differences of documents") == pytest.approx(-0.01) and step("Billed in this month") == pytest.approx(float(billed))
+    assert step("Unexplained") == 0 and step("All statements") == float(total)
+    assert step("Posted to teams") + step("Shown to teams") + step("Kept by the platform") + step("Unallocated") == pytest.approx(step("Charged"))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "update invoice_reconciliation set out_of_scope_cost = 49 where state = 'rounding'",
+        "update ledger set chargeback_cost = chargeback_cost + 1 where period = '2026-10' and team_id = 'unallocated' and usage_date = '2026-10-01'",
+    ],
+)
+def test_what_the_bridge_cannot_explain_turns_its_check(damage: str) -> None:
+    con = company(days=2)
+    con.execute(damage)
+    broken = workbook.company(con, period="2026-10", version=0)
+    assert bridge_step(broken, "Unexplained") == 1 and verdict(broken, "Nothing unexplained") == "CHECK" == verdict(broken, "All checks")
+
+
+def test_the_journal_ties_to_the_statements_and_its_lines(con: duckdb.DuckDBPyConnection, books: dict[str, bytes]) -> None:
+    made = opened(books["company"])
+    lines = list(made["Journal lines"].iter_rows(values_only=True, min_row=2))
+    posted = con.execute("select sum(amount) from statement_lines where period = '2026-10' and mode = 'chargeback'").fetchone()[0]
+    assert made["Journal lines"].tables["Journal_lines"].ref == f"A1:N{len(lines) + 1}"
+    assert sum(row[8] for row in lines) == pytest.approx(sum(row[9] for row in lines))
+    rows = {row[1]: row[5] for row in made["Journal"].iter_rows(values_only=True)}
+    assert rows["Posted: teams on chargeback"] == float(posted) and rows["Only shown: unallocated"] > 0 and "US01, in balance" in rows
+    assert verdict(books["company"], "Journal equals statements") == verdict(books["company"], "Between legal entities") == "OK"
+
+
+@pytest.mark.parametrize(("role", "check"), [("recovery", "Journal balances"), ("expense", "Journal equals statements"), ("due_to", "Between legal entities")])
+def test_a_journal_that_does_not_fit_is_seen(role: str, check: str) -> None:
+    con = company(days=2)
+    con.execute("update journal_lines set credit = credit + 1 where line_no = (select max(line_no) from journal_lines where role = $role) and role = $role", {"role": role})
+    broken = workbook.company(con, period="2026-10", version=0)
+    assert verdict(broken, check) == "CHECK" == verdict(broken, "All checks")
+
+
+def test_adjustments_and_disputes_have_their_sheets(books: dict[str, bytes]) -> None:
+    con = company(days=2)
+    con.execute(
+        "create table disputes as select 'D-1' as dispute_id, '2026-10' as period, 0 as version, 'search' as team_id, 'APN-1' as statement_id, 12.5::decimal(18, 2) as amount,"
+        " 'USD' as currency, 'wrong_team' as reason_code, '=cmd' as reason, $name as opened_by, date '2026-10-12' as opened_on, 'accepted' as state,"
+        " $name as resolution, 'finance' as resolved_by, date '2026-10-14' as resolved_on, 'c-9' as adjustment_charge_id, '2026-10' as adjustment_period",
+        {"name": HOSTILE},
+    )
+    made = opened(workbook.company(con, period="2026-10", version=0))
+    assert "Disputes" not in opened(books["company"]).sheetnames
+    (dispute,) = made["Disputes"].iter_rows(values_only=True, min_row=5, max_row=5)
+    assert dispute[1:6] == ("D-1", "APN-1", "search", "Wrong team", 12.5) and dispute[12:14] == (HOSTILE, "2026-10")
+    rows = [row[1:9] for row in made["Adjustments"].iter_rows(values_only=True)]
+    assert ("Belongs to September 2026", *[None] * 7) in rows and rows[-1][0] is not None
+    total = next(row for row in rows if row[0] == "September 2026")
+    assert total[7] == pytest.approx(-12.347 * 0.8)
+    assert "Cost that found no owner" in texts(books["company"]) or "No reason given" in texts(books["company"])
