@@ -11,6 +11,7 @@ from pipelines.render import figures, words
 from pipelines.render.book import DAY, MONEY, NOTE, Column, Look
 from pipelines.render.figures import ZERO
 from pipelines.render.names import month
+from pipelines.render.rows import of_tuples
 
 if TYPE_CHECKING:
     from pipelines.render.company import Company
@@ -118,7 +119,7 @@ def lines_sheet(company: Company, title: str) -> None:
         )
         for j in company.journal
     ]  # fmt: skip
-    company.book.table(ws, 1, "Journal_lines", columns, rows)
+    company.book.table(ws, 1, "Journal_lines", columns, len(rows), of_tuples(rows))
 
 
 def adjustments_sheet(company: Company, title: str) -> None:
