@@ -143,7 +143,7 @@ drafts as (
         case when n.way = 'reverse' then p.ends_on else p.ends_on - 1 end::date as posting_date,
         n.books as legal_entity, n.partner_entity,
         case when n.way = 'reverse' then 'reversal' when n.accrues then 'accrual' when n.buyer <> n.legal_entity then 'intercompany'
-            when v.period is not null then 'correction' else 'chargeback' end as kind,
+            when p.version > 0 then 'correction' else 'chargeback' end as kind,
         n.role, n.currency, n.gl_account,
         case when n.role = 'expense' then n.cost_center when n.role = 'recovery' then coalesce(r.cost_center, h.cost_center) end as cost_center,
         n.team_id, n.activity,
@@ -155,13 +155,12 @@ drafts as (
             when 'accrued' then concat_ws(' ', 'AI accrued for', n.team_id, n.cost_center, n.period)
             when 'due_to' then concat_ws(' ', 'AI cost due to', n.buyer, n.period)
             else concat_ws(' ', 'AI cost due from', n.legal_entity, n.period) end as line_memo,
-        concat_ws(' ', 'AI', case when n.way = 'reverse' then 'accrual reversal' when n.accrues then 'accrual' when v.period is not null then 'correction'
+        concat_ws(' ', 'AI', case when n.way = 'reverse' then 'accrual reversal' when n.accrues then 'accrual' when p.version > 0 then 'correction'
             else 'chargeback' end, n.period, coalesce(t.name, n.team_id), n.cost_center) as header_memo,
         concat_ws('-', 'APN', n.period, n.team_id, n.cost_center, 'draft') as reference,
         case when n.accrues and n.way = 'post' then p.ends_on end::date as reversal_date
     from posted n
     join periods p on p.period = n.period
-    left join (select distinct period from booked_statements) v on v.period = n.period
     left join policy_teams t on t.team_id = n.team_id
     left join policy_recovery_centers r on r.legal_entity = n.books
     left join centers h on h.period = n.period and h.legal_entity = n.books

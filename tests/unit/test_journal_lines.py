@@ -34,8 +34,7 @@ def books(period_state: str = "open", due_to: str | None = "2310") -> duckdb.Duc
     con.execute("insert into charges values ('us', 'US'), ('ie', 'IE')")
     con.execute(f"create table ledger(period varchar, line_id varchar, charge_id varchar, activity varchar, environment varchar, legal_entity varchar, chargeback_cost {MONEY}, estimate_status varchar)")
     con.execute(f"create table statement_lines(period varchar, version integer, team_id varchar, cost_center varchar, legal_entity varchar, line_id varchar, activity varchar, amount decimal(18, 2), currency varchar, fx_rate {MONEY}, mode varchar)")
-    for name in ("statements", "journal_lines"):
-        con.execute(f"create table booked_{name}({', '.join(f'{column} {kind}' for column, kind in BOOKED[name].items())})")
+    con.execute(f"create table booked_journal_lines({', '.join(f'{column} {kind}' for column, kind in BOOKED['journal_lines'].items())})")
     return con
 
 
@@ -101,7 +100,6 @@ def test_accounts_by_environment_and_entity() -> None:
 
 
 def freeze(con: duckdb.DuckDBPyConnection, version: int) -> None:
-    con.execute("insert into booked_statements(period, version) values ('2026-10', $v)", {"v": version})
     con.execute(
         "insert into booked_journal_lines by name select * replace ($v as version, replace(je_id, '-D-', '-V' || $v || '-') as je_id)"
         " from journal_lines where version = 0 and kind not in ('accrual', 'reversal')",
