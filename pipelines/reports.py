@@ -160,9 +160,9 @@ def _facts(
 
     through = entry.facts["through"] if entry else run.through
     approvals = (
-        "select step, actor, through::varchar as through from approvals where period = ? and counts"
-        + (" and version = ?" if entry else "") + " order by through, step, actor"
-    )  # fmt: skip
+        "select a.step, a.actor, a.through::varchar as through from approvals a join periods p on p.period = a.period"
+        " where a.period = ? and a.counts and a.version = case when ? > 0 then ? else p.version + 1 end order by a.through, a.step, a.actor"
+    )
     return {
         "period": period,
         "version": version,
@@ -189,7 +189,7 @@ def _facts(
         "policy": entry.facts["policy_fingerprint"] if entry else run.policy.fingerprint,
         "code": run.code,
         "engine": f"duckdb {duckdb.__version__}",
-        "approvals": rows(approvals, *([period, version] if entry else [period])) if _present(con, "approvals") else [],
+        "approvals": rows(approvals, period, version, version) if _present(con, "approvals") else [],
         "previous": file_sha256(previous) if previous else None,
     }  # fmt: skip
 

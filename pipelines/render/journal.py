@@ -122,10 +122,15 @@ def files(con: duckdb.DuckDBPyConnection, accounts: Accounts, period: str, versi
 
 
 def _approved(con: duckdb.DuckDBPyConnection, period: str) -> bool:
-    """Whether the draft's figures have an approval that counts."""
+    """Whether the draft's figures have an approval that counts for the version they would be closed as."""
     if not con.execute("select count(*) from duckdb_tables() where table_name = 'approvals'").fetchall()[0][0]:
         return False
-    return bool(con.execute("select count(*) from approvals where period = ? and step = 'approve' and counts", [period]).fetchall()[0][0])
+    found = con.execute(
+        "select count(*) from approvals a join periods p on p.period = a.period and a.version = p.version + 1"
+        " where a.period = ? and a.step = 'approve' and a.counts",
+        [period],
+    )
+    return bool(found.fetchall()[0][0])
 
 
 def documents(

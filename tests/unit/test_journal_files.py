@@ -85,7 +85,10 @@ def test_what_is_written_when() -> None:
     draft = journal.files(con, ACCOUNTS, "2026-10", 0)
     assert all("accrual-not-approved" in name for name in draft) and b"NOT APPROVED AI" in draft["APN-2026-10-draft-accrual-not-approved.csv"]
     assert "APN-2026-10-v1-journal-netsuite-intercompany.csv" in journal.files(con, ACCOUNTS, "2026-10", 1)
-    con.execute("create table approvals as select '2026-10' as period, 'approve' as step, true as counts")
+    con.execute("create table periods as select '2026-10' as period, 1 as version")
+    con.execute("create table approvals as select '2026-10' as period, 1 as version, 'approve' as step, true as counts")
+    assert journal.files(con, ACCOUNTS, "2026-10", 0) == draft  # what was approved is version 1, the draft will be version 2
+    con.execute("update approvals set version = 2")
     approved = journal.files(con, ACCOUNTS, "2026-10", 0)
     assert "APN-2026-10-draft-accrual-sap.csv" in approved and b"NOT APPROVED" not in b"".join(approved.values())
     con.execute("update approvals set counts = false")
