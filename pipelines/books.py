@@ -28,7 +28,7 @@ class Entry:
     """One thing that happened. `facts` is what entry.json says beyond number, kind, files and the chain."""
 
     number: int
-    kind: str  # arrivals, soft_closed, closed
+    kind: str  # arrivals, soft_closed, closed, reopened, approved, disputed, dispute_resolved
     folder: Path
     facts: dict[str, Any]
     files: dict[str, str]  # relative path -> sha256
@@ -77,19 +77,32 @@ class Books:
     # periods -------------------------------------------------------------------------------------------------
 
     def closed(self) -> dict[str, list[Entry]]:
-        """Closed versions by period, oldest first."""
+        """Closed versions by period, oldest first; also of a period that was reopened since."""
         found: dict[str, list[Entry]] = {}
         for entry in self.of("closed"):
             found.setdefault(entry.facts["period"], []).append(entry)
         return found
 
     def state(self, period: str) -> str:
-        """open, soft_closed or closed."""
+        """open, soft_closed, closed or reopened."""
         state = "open"
         for entry in self.entries:
-            if entry.facts.get("period") == period and entry.kind in ("soft_closed", "closed"):
+            if entry.facts.get("period") == period and entry.kind in ("soft_closed", "closed", "reopened"):
                 state = entry.kind
         return state
+
+    def next_version(self, period: str) -> int:
+        """The version that the period's next close issues."""
+        return len(self.closed().get(period, [])) + 1
+
+    def rates(self, period: str) -> dict[str, tuple[str, str | None, str]]:
+        """Exchange rates that hold for the period for ever: currency -> rate, its source, the day it was frozen; the first one counts."""
+        found: dict[str, tuple[str, str | None, str]] = {}
+        for entry in self.entries:
+            if entry.kind in ("soft_closed", "closed") and entry.facts["period"] == period:
+                for currency, (rate, source) in entry.facts.get("rates", {}).items():
+                    found.setdefault(currency, (rate, source, entry.facts["through"]))
+        return found
 
     # verification --------------------------------------------------------------------------------------------
 

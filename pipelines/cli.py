@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Callable
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from pipelines.home import Home
+    from pipelines.jobs import Outcome
 
 app = typer.Typer(
     name="apportion",
@@ -31,6 +37,12 @@ def _month(text: str) -> str:
     return text
 
 
+def _amount(text: str | None) -> Decimal | None:
+    if text is not None and not re.fullmatch(r"\d{1,15}(\.\d{1,2})?", text, re.ASCII):
+        raise typer.BadParameter(f"{text} is not an amount; write it like 120.50", param_hint="--amount")
+    return Decimal(text) if text is not None else None
+
+
 def _part(name: str | None) -> str | None:
     if name not in (None, "rates"):
         raise typer.BadParameter("only `rates` can be asked for")
@@ -38,6 +50,7 @@ def _part(name: str | None) -> str | None:
 
 
 MonthArgument = Annotated[str, typer.Argument(metavar="YYYY-MM", callback=_month)]
+REASONS = ("wrong_team", "wrong_rate", "duplicate", "not_ours", "allocation_basis", "other")
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 
@@ -118,6 +131,8 @@ def nightly(
     outcome = jobs.nightly(where, through.date() if through else jobs.default_through(where), say)
     say.done()
     print(f"published {outcome.published.name}" if outcome.changed else "nothing new; published data is unchanged")
+    for note in outcome.notes:
+        print(note)
     _finish(outcome.refused)
 
 
@@ -127,15 +142,98 @@ def close(
     home: HomeOption = None,
     actor: Annotated[str, typer.Option("--actor", help="Who closes the month.")] = "finance",
 ) -> None:
-    """Run the close checks, freeze the month, issue version 1."""
+    """Run the close checks, freeze the month, issue version 1; of a reopened month the next version."""
     from pipelines import jobs
-    from pipelines.home import Home
 
-    where = Home.find(home).require_policy()
-    say = _Progress()
-    outcome = jobs.close(where, period, actor, say)
-    say.done()
-    print(f"closed {period}; statements are in {where.reports.relative_to(where.root)}/{period}/v1/")
+    where = _home(home)
+    outcome = _told(lambda say: jobs.close(where, period, actor, say))
+    print(f"closed {period}; statements are in {where.reports.relative_to(where.root)}/{period}/v{outcome.entry.facts['version']}/")
+    _finish(outcome.refused)
+
+
+@app.command()
+def reopen(
+    period: MonthArgument,
+    actor: Annotated[str, typer.Option("--actor", help="Who opens it again.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why, in a sentence.")],
+    home: HomeOption = None,
+) -> None:
+    """Open a closed month again, for a next version: what arrived since, and today's policy, become its delta."""
+    from pipelines import jobs
+
+    where = _home(home)
+    outcome = _told(lambda say: jobs.reopen(where, period, actor, reason, say))
+    version = outcome.entry.facts["version"]
+    print(f"reopened {period}; its draft is in {where.reports.relative_to(where.root)}/{period}/draft/ until you close it as version {version}")
+    _finish(outcome.refused)
+
+
+@app.command()
+def approve(
+    period: MonthArgument,
+    actor: Annotated[str, typer.Option("--actor", help="Who has looked at the figures.")],
+    step: Annotated[Literal["review", "approve"], typer.Option("--step", help="First one person reviews, then another approves.")] = "approve",
+    home: HomeOption = None,
+) -> None:
+    """Record that a month's draft was reviewed or approved. It counts for the figures as published, and ends when they change."""
+    from pipelines import jobs
+
+    where = _home(home)
+    outcome = _told(lambda say: jobs.approve(where, period, step, actor, say))
+    print(f"{period} is {step}{'ed' if step == 'review' else 'd'} by {outcome.entry.facts['actor']}; figures {outcome.entry.facts['figures'][:12]}")
+    _finish(outcome.refused)
+
+
+OPEN, RESOLVE = "Open a dispute: TEAM YYYY-MM and", "Resolve one"
+
+
+@app.command()
+def dispute(
+    team: Annotated[str | None, typer.Argument(metavar="TEAM", help="Whose statement.", show_default=False)] = None,
+    period: Annotated[str | None, typer.Argument(metavar="YYYY-MM", callback=lambda text: text and _month(text), show_default=False)] = None,
+    actor: Annotated[str, typer.Option("--actor", help="Who disputes, or decides.")] = "",
+    text: Annotated[str | None, typer.Option("--text", help="What is wrong, or why it is decided so.", show_default=False)] = None,
+    line: Annotated[list[int] | None, typer.Option("--line", help="A line of the newest statement; may be given again.", show_default=False, rich_help_panel=OPEN)] = None,
+    amount: Annotated[str | None, typer.Option("--amount", metavar="A", help="In the statement's currency; default: all of the lines.", show_default=False, rich_help_panel=OPEN)] = None,
+    reason: Annotated[str | None, typer.Option("--reason", metavar="CODE", help="wrong_team, wrong_rate, duplicate, not_ours, allocation_basis or other.", show_default=False, rich_help_panel=OPEN)] = None,
+    dispute_id: Annotated[str | None, typer.Option("--resolve", metavar="ID", help="The dispute that is decided.", show_default=False, rich_help_panel=RESOLVE)] = None,
+    accept: Annotated[bool, typer.Option("--accept", help="Its amount moves to another team.", rich_help_panel=RESOLVE)] = False,
+    reject: Annotated[bool, typer.Option("--reject", help="The statement is right.", rich_help_panel=RESOLVE)] = False,
+    withdraw: Annotated[bool, typer.Option("--withdraw", help="Who opened it takes it back.", rich_help_panel=RESOLVE)] = False,
+    to: Annotated[str | None, typer.Option("--to", metavar="TEAM", help="Who carries what is accepted, or unallocated; default: the platform team.", show_default=False, rich_help_panel=RESOLVE)] = None,
+    home: HomeOption = None,
+) -> None:
+    """Dispute lines of a statement, or resolve a dispute. An accepted one moves its amount between teams; the total stays."""
+    from pipelines import jobs
+
+    states = [state for state, said in (("accepted", accept), ("rejected", reject), ("withdrawn", withdraw)) if said]
+    if not actor.strip():
+        raise typer.BadParameter("name who disputes or decides", param_hint="--actor")
+    if dispute_id:
+        if len(states) != 1:
+            raise typer.BadParameter("say one of --accept, --reject and --withdraw", param_hint="--resolve")
+        if team or period or line or amount or reason:
+            raise typer.BadParameter("a dispute is resolved by its id, as it was opened", param_hint="--resolve")
+        if to and not accept:
+            raise typer.BadParameter("nothing moves unless the dispute is accepted", param_hint="--to")
+        where = _home(home)
+        outcome = _told(lambda say: jobs.resolve_dispute(where, dispute_id, states[0], to, text, actor, say))
+        facts = outcome.entry.facts
+        moved = f"; {facts['amount']} {facts['currency']} move from {facts['team_id']} to {facts['to_team_id']}" if accept else ""
+        print(f"{facts['dispute_id']} is {facts['state']} by {facts['actor']}{moved}")
+        _finish(outcome.refused)
+        return
+    if states or to:
+        raise typer.BadParameter("name the dispute with --resolve ID")
+    if not team or not period or not line or not reason or not text:
+        raise typer.BadParameter("name TEAM, YYYY-MM, --line, --reason and --text; or --resolve ID")
+    reason = reason.lower().replace("-", "_")
+    if reason not in REASONS:
+        raise typer.BadParameter(f"{reason} is none of {', '.join(REASONS)}", param_hint="--reason")
+    where = _home(home)
+    outcome = _told(lambda say: jobs.dispute(where, team, period, line, _amount(amount), reason, text, actor, say))
+    facts = outcome.entry.facts
+    print(f"{facts['dispute_id']}: {team} disputes {facts['amount']} {facts['currency']} of {facts['statement_id']}; to decide: apportion dispute --resolve {facts['dispute_id']} --accept or --reject")
     _finish(outcome.refused)
 
 
@@ -349,6 +447,20 @@ def apply_prices(
 
     snapshots.apply(Home.find(home).require_policy(), snapshot, start.date())
     print(f"the list prices of {snapshot} decide from {start:%Y-%m-%d} on; run: apportion nightly")
+
+
+def _home(given: Path | None) -> Home:
+    from pipelines.home import Home
+
+    return Home.find(given).require_policy()
+
+
+def _told(work: Callable[[_Progress], Outcome]) -> Outcome:
+    """A job with its progress on the terminal."""
+    say = _Progress()
+    outcome = work(say)
+    say.done()
+    return outcome
 
 
 class _Progress:

@@ -17,5 +17,14 @@ class Refused(Exception):
         return f"{head}; {self.fix}" if self.fix else head
 
 
+class AllRefused(Refused):
+    """Several reasons at once; as an exception it reads like the first."""
+
+    def __init__(self, reasons: list[Refused]) -> None:
+        self.reasons = reasons
+        first = reasons[0]
+        super().__init__(first.what, first.where, first.fix)
+
+
 class Busy(Exception):
     """Another run holds the home (exit code 75)."""

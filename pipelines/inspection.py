@@ -54,9 +54,24 @@ def status(home: Home) -> dict[str, Any]:
                 con,
                 """
                 select p.period, p.state, p.version, p.closed_on,
-                    coalesce(sum(s.total_amount) filter (s.state <> 'SUPERSEDED'), 0)::varchar as total, any_value(s.currency) as currency
-                from periods p left join statements s on s.period = p.period
+                    coalesce(sum(s.total_amount), 0)::varchar as total, any_value(s.currency) as currency
+                from periods p left join statements s on s.period = p.period and s.version = p.version
                 group by all order by 1
+                """,
+            ),
+            "approvals": _rows(
+                con,
+                """
+                select a.period, a.version, a.step, a.actor, a.through, a.counts
+                from approvals a join periods p on p.period = a.period and p.state <> 'closed' and a.version = p.version + 1
+                where a.number is not null order by a.number
+                """,
+            ),
+            "disputes": _rows(
+                con,
+                """
+                select dispute_id, period, team_id, amount::varchar as amount, currency, reason_code, opened_by, opened_on, holds_until
+                from disputes where state = 'open' order by opened_on, dispute_id
                 """,
             ),
             "sources": _rows(
@@ -94,6 +109,10 @@ def status_text(found: dict[str, Any]) -> str:
     with console.capture() as capture:
         console.print(f"Published as of {found['through']}\n")
         console.print(_table(Table(title="Periods", title_justify="left"), found["periods"], {"total": "right"}))
+        if found["approvals"]:
+            console.print(_table(Table(title="Reviews and approvals of months that are not closed", title_justify="left"), found["approvals"], {}))
+        if found["disputes"]:
+            console.print(_table(Table(title="Open disputes", title_justify="left"), found["disputes"], {"amount": "right"}))
         console.print(_table(Table(title="Sources", title_justify="left"), found["sources"], dict.fromkeys(("files", "rows", "rejected", "refused"), "right")))
         for row in found["held"]:
             console.print(f"held {row['path']}: {row['reason']}\n", markup=False, highlight=False)
@@ -216,7 +235,7 @@ def explain(home: Home, team: str, period: str, line: int | None) -> dict[str, A
         lines = _rows(
             con,
             "select * from statement_lines where team_id = ? and period = ?"
-            " qualify version = max(version) over () order by line_no",
+            " qualify version = if(min(version) over () = 0, 0, max(version) over ()) order by line_no",
             [team, period],
         )
         if not lines:
@@ -368,13 +387,13 @@ def made_text(home: Home) -> str:
     """What was made and where, for somebody who sees it for the first time."""
     con = _current(home)
     try:
-        periods = _rows(con, "select p.period, p.state, sum(s.total_amount) as total, any_value(s.currency) as currency, count(distinct s.team_id) as teams from periods p join statements s using (period) where s.state <> 'SUPERSEDED' group by all order by 1")
+        periods = _rows(con, "select p.period, p.state, p.version, sum(s.total_amount) as total, any_value(s.currency) as currency, count(distinct s.team_id) as teams from periods p join statements s on s.period = p.period and s.version = p.version group by all order by 1")
         counts = _rows(con, "select (select sum(events) from usage_daily) as events, (select count(*) from charges) as charges, (select count(*) from ledger) as rows")[0]
     finally:
         con.close()
     lines = [f"{counts['events']:,} events, {counts['charges']:,} charges, {counts['rows']:,} ledger rows", ""]
     for row in periods:
-        where = "v1" if row["state"] == "closed" else "draft"
+        where = f"v{row['version']}" if row["version"] else "draft"
         lines.append(f"{row['period']}  {row['state']:<12} {row['total']:>14,.2f} {row['currency']}  {row['teams']} statements in {home.reports}/{row['period']}/{where}/")
     lines += ["", f"open    {home.reports}/index.html", f"query   {home.current}", "then    apportion status, apportion check, apportion explain search 2026-10"]
     return "\n".join(lines)

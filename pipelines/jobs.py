@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
+import duckdb
+
 from pipelines import policy as policies
+from pipelines.books import Entry
 from pipelines.errors import Refused
 from pipelines.home import Home
 from pipelines.run import Run, Say, open_run
@@ -19,6 +24,8 @@ class Outcome:
     changed: bool
     published: Path | None
     refused: list[Refused]
+    entry: Entry | None = None  # of the books, where a person decided something
+    notes: list[str] = field(default_factory=list)  # what a person should know, and nobody has to do tonight
 
 
 def default_through(home: Home) -> date:
@@ -43,15 +50,58 @@ def nightly(home: Home, through: date, say: Say) -> Outcome:
 def close(home: Home, label: str, actor: str, say: Say) -> Outcome:
     """Freeze a period at the day of the last night, issue its statements, and publish again."""
     from pipelines.close import close_period
-    from pipelines.publish import require_manifest
 
-    manifest = require_manifest(home.require_policy())
-    through = date.fromisoformat(manifest["through"])
-    with open_run(home, through, say) as run:
+    with open_run(home, _last_night(home), say) as run:
         land(run)
         _compute(run)
-        close_period(run, label, actor)
-        return _compute(run)
+        entry = close_period(run, label, actor)
+        return replace(_compute(run), entry=entry)
+
+
+def reopen(home: Home, label: str, actor: str, reason: str, say: Say) -> Outcome:
+    """Make a closed period the destination of its own corrections again, under today's policy, and publish its next draft."""
+    from pipelines import close, review
+
+    return _decided(home, say, lambda run, _: review.reopen(run, close.period_of(run, label), actor, reason))
+
+
+def approve(home: Home, label: str, step: str, actor: str, say: Say) -> Outcome:
+    """Record a review or an approval of the draft as it is published."""
+    from pipelines import close, review
+
+    return _decided(home, say, lambda run, published: review.approve(run, close.period_of(run, label), step, actor, published))
+
+
+def dispute(home: Home, team: str, label: str, lines: list[int], amount: Decimal | None, code: str, text: str, actor: str, say: Say) -> Outcome:
+    """Open a dispute of lines of the newest statement as it is published."""
+    from pipelines import close, review
+
+    return _decided(
+        home, say, lambda run, published: review.dispute(run, close.period_of(run, label), team, lines, amount, code, text, actor, published)
+    )
+
+
+def resolve_dispute(home: Home, dispute_id: str, state: str, to: str | None, text: str | None, actor: str, say: Say) -> Outcome:
+    """Accept, reject or withdraw a dispute; what an accepted one moves is booked and published."""
+    from pipelines import review
+
+    return _decided(home, say, lambda run, published: review.resolve(run, dispute_id, state, to, text, actor, published))
+
+
+def _decided(home: Home, say: Say, decide: Callable[[Run, duckdb.DuckDBPyConnection], Entry]) -> Outcome:
+    """One decision over what is published, one entry of the books, and the night of the same day after it."""
+    through = _last_night(home)
+    with open_run(home, through, say) as run:
+        with duckdb.connect(str(home.current), read_only=True) as published:
+            entry = decide(run, published)
+        land(run)
+        return replace(_compute(run), entry=entry)
+
+
+def _last_night(home: Home) -> date:
+    from pipelines.publish import require_manifest
+
+    return date.fromisoformat(require_manifest(home.require_policy())["through"])
 
 
 def land(run: Run) -> None:
@@ -78,7 +128,9 @@ def _compute(run: Run) -> Outcome:
             raise Refused(f"check {result.name} failed: {result.summary}", str(run.home.root), fix)
     publish.marts(run)
     insight.insight(run)
-    return Outcome(True, publish.publish(run), run.refused)
+    published = publish.publish(run)
+    waiting = run.con.execute("select concat(period, ' is closed: ', file, ' now says something else about it (', example, ')') from policy_edits order by all")
+    return Outcome(True, published, run.refused, notes=[f"{row[0]}; it counts once you reopen the month" for row in waiting.fetchall()])
 
 
 def _not_before_last(run: Run) -> None:

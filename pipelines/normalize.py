@@ -12,8 +12,7 @@ from pipelines.sources import SHAPES
 from pipelines.warehouse import transaction
 
 _LANDED = {
-    "billing": "landed_bills", "usage": "landed_usage", "gpu": "landed_gpu", "drivers": "landed_drivers", "fx": "landed_fx",
-    "invoices": "landed_invoices",
+    "billing": "landed_bills", "usage": "landed_usage", "gpu": "landed_gpu", "drivers": "landed_drivers", "invoices": "landed_invoices",
 }  # fmt: skip
 
 
@@ -72,7 +71,7 @@ def _landed(run: Run, kind: str, view: str, scope: Scope) -> None:
     first, last = scope.period.start, scope.period.end
     if kind == "billing":  # a fee paid for a year, or a line that the vendor booked in another month
         first, last = min(first - timedelta(days=370), scope.policy.reaches_back(scope.period)), last + timedelta(days=370)
-    files = all_files(run, kind) if kind in ("drivers", "fx", "invoices") else landed_files(run.con, run.home, kind, first, last)
+    files = all_files(run, kind) if kind in ("drivers", "invoices") else landed_files(run.con, run.home, kind, first, last)
     landed_table(run.con, view, kind, files)
 
 

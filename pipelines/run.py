@@ -69,13 +69,15 @@ class Run:
         return models.code_fingerprint()
 
     def scopes(self) -> list[Scope]:
-        """Every period: open ones under today's policy, closed ones under the policy frozen at their close."""
+        """Every period: open and reopened ones under today's policy, closed ones under the policy frozen at their close."""
         found: list[Scope] = []
         closed = self.books.closed()
         for period in self.periods:
             versions = closed.get(period.label, [])
             if not versions:
-                found.append(self._open_scope(period))
+                found.append(self._open_scope(period, self.through))
+            elif self.books.state(period.label) == "reopened":
+                found.append(self._open_scope(period, undated_until(versions[-1])))
             else:
                 self._require_terms(period, versions[-1])
                 found.append(self._frozen_scope(period, versions[-1]))
@@ -97,11 +99,12 @@ class Run:
     def open_scope(self, label: str) -> Scope:
         """The period of this label under today's policy, whether it is closed or not."""
         period = next(period for period in self.periods if period.label == label)
-        return self._open_scope(period)
+        return self._open_scope(period, self.through)
 
-    def _open_scope(self, period: Period) -> Scope:
-        inputs = inputs_fingerprint(self.con, period, self.policy.reaches_back(period))
-        params = self._params(period, self.through)
+    def _open_scope(self, period: Period, undated_until: date) -> Scope:
+        """Under today's policy and prices. A reopened period keeps the drivers without dates that it was closed with."""
+        inputs = inputs_fingerprint(self.con, period, self.policy.reaches_back(period), undated_until)
+        params = self._params(period, undated_until)
         prices = self.home.list_prices
         parts = [inputs, self.policy.fingerprint, folder_fingerprint(prices), self.code, params["as_of"]]
         scope = Scope(period, self.home.policy, prices, digest(parts), inputs, False, params)
@@ -110,8 +113,9 @@ class Run:
 
     def _frozen_scope(self, period: Period, closed: Entry) -> Scope:
         """A closed period is computed again only when something arrived for it: never for a new day or new code."""
-        inputs = inputs_fingerprint(self.con, period, date.fromisoformat(closed.facts.get("reaches_back", f"{period.start}")))
-        params = self._params(period, date.fromisoformat(closed.facts["through"]))
+        until = undated_until(closed)
+        inputs = inputs_fingerprint(self.con, period, date.fromisoformat(closed.facts.get("reaches_back", f"{period.start}")), until)
+        params = self._params(period, until)
         fingerprint = digest([inputs, closed.sha256])
         return Scope(period, closed.path("policy"), closed.path("list_prices"), fingerprint, inputs, True, params)
 
@@ -123,6 +127,11 @@ class Run:
             "as_of": self.through,
             "undated_until": undated_until,
         }
+
+
+def undated_until(closed: Entry) -> date:
+    """The day of a period's first close: drivers without dates that came later say nothing about it."""
+    return date.fromisoformat(closed.facts.get("undated_until", closed.facts["through"]))
 
 
 @contextmanager
@@ -161,11 +170,11 @@ def prepare(con: duckdb.DuckDBPyConnection) -> None:
             con.execute("insert into made_by values (?)", [made_by])
 
 
-def inputs_fingerprint(con: duckdb.DuckDBPyConnection, period: Period, bills_from: date) -> str:
+def inputs_fingerprint(con: duckdb.DuckDBPyConnection, period: Period, bills_from: date, undated_until: date) -> str:
     """A digest of every delivery that says something about the period's days, or of bills from an earlier day on whose
-    cost is spread into it, of invoice documents, which may make a bill final, and of which of their rows count: of events the
-    losers, else the order of arrival."""
-    days = {"first": period.start, "last": period.end, "label": period.label, "bills_from": bills_from}
+    cost is spread into it, of drivers without dates that were there on `undated_until`, of invoice documents, which may make a
+    bill final, and of which of their rows count: of events the losers, else the order of arrival."""
+    days = {"first": period.start, "last": period.end, "label": period.label, "bills_from": bills_from, "undated_until": undated_until}
     rows = con.execute(
         """
         select distinct if(f.kind in ('gateway', 'gpu'), f.lake_file, concat_ws('|', f.seq, f.lake_file)) from source_files f
@@ -175,7 +184,9 @@ def inputs_fingerprint(con: duckdb.DuckDBPyConnection, period: Period, bills_fro
             or f.delivery_id in (
                 select delivery_id from bill_coverage
                 where (usage_date >= $bills_from and usage_date < $last)
-                    or (usage_date is null and billing_period >= strftime($bills_from::date, '%Y-%m') and billing_period <= $label)))
+                    or (usage_date is null and billing_period >= strftime($bills_from::date, '%Y-%m') and billing_period <= $label))
+            or (f.kind = 'drivers' and f.night <= $undated_until
+                and f.good > coalesce((select sum(d.rows) from delivery_days d where d.delivery_id = f.delivery_id), 0)))
         union all
         select concat_ws('|', delivery_id, source_file, source_row, event_id, outcome) from event_losers
         where usage_date >= $first and usage_date < $last

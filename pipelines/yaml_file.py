@@ -12,16 +12,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from pipelines.errors import Refused
+from pipelines.errors import AllRefused, Refused
 
 
-class PolicyRefused(Refused):
+class PolicyRefused(AllRefused):
     """Everything that is wrong with the policy; as an exception it reads like the first reason."""
-
-    def __init__(self, reasons: list[Refused]) -> None:
-        self.reasons = reasons
-        first = reasons[0]
-        super().__init__(first.what, first.where, first.fix)
 
 
 class Strict(BaseModel):

@@ -779,6 +779,7 @@ class Accounts(File):
 class Tolerance(Strict):
     unallocated_percent: Percent = Decimal(5)
     unpriced_tokens_percent: Percent = Decimal(1)
+    accrued_percent: Percent = Decimal(5)
 
 
 class Difference(Dated):
@@ -797,7 +798,24 @@ class Difference(Dated):
     close_percent: Percent = Decimal(10)
 
 
+class Materiality(Strict):
+    """What late items of a closed month have to reach, per cost center, for statement lines of their own."""
+
+    amount: Price = Decimal(0)
+    percent: Percent = Decimal(0)
+
+
+class Disputes(Strict):
+    """How long an issued statement may be disputed, and how long a dispute that nobody decided holds up the close."""
+
+    days: int = Field(10, ge=0, le=366)
+    block_close: bool = True
+
+
 class Close(File):
     true_up_bound: Annotated[Exact, Field(ge=1, le=100, max_digits=9, decimal_places=6)] = Decimal("1.10")
+    approvals: Literal["none", "required"] = "none"
+    disputes: Disputes = Disputes()
+    materiality: Materiality = Materiality()
     tolerance: Tolerance = Tolerance()
     differences: list[Difference] = []

@@ -12,6 +12,7 @@ import pyarrow as pa
 from pipelines.policy.checks import span
 from pipelines.policy.files import (
     Belonging,
+    Close,
     Condition,
     Contracts,
     Difference,
@@ -86,13 +87,14 @@ COLUMNS = {
     " hours integer, days integer, points decimal(9, 2), score decimal(9, 2)",
     "alert_exceptions": "kind varchar, name varchar",
     "sources": "kind varchar, source varchar, is_evidence boolean",
-    "close": "true_up_bound decimal(9, 6), unallocated_percent decimal(9, 6), unpriced_tokens_percent decimal(9, 6)",
+    "close": "true_up_bound decimal(9, 6), unallocated_percent decimal(9, 6), unpriced_tokens_percent decimal(9, 6),"
+    " accrued_percent decimal(9, 6), materiality_amount decimal(18, 12), materiality_percent decimal(9, 6)",
 }
 
 
 def register(con: duckdb.DuckDBPyConnection, policy: Policy) -> None:
     """(Re)make every table of COLUMNS, as policy_<name>, from the policy; empty where it says nothing."""
-    for name, rows in _rows(policy).items():
+    for name, rows in rows_of(policy).items():
         con.execute(f"create or replace temp table policy_{name}({COLUMNS[name]})")
         if rows:
             texts = [pa.array([None if value is None else str(value) for value in column]) for column in zip(*rows, strict=True)]
@@ -106,7 +108,8 @@ def _conditions(one: Belonging) -> tuple[str | int | None, ...]:
     return (*(said.get(name) for name in Condition.model_fields), len(said))
 
 
-def _rows(policy: Policy) -> dict[str, list[tuple[Any, ...]]]:
+def rows_of(policy: Policy) -> dict[str, list[tuple[Any, ...]]]:
+    """What the policy says, as the rows of COLUMNS."""
     company, teams, sources, contracts = policy.company, policy.teams, policy.sources, policy.contracts
     accounts = policy.accounts
     entity_of = {center.id: center.legal_entity for center in company.cost_centers}
@@ -181,7 +184,7 @@ def _rows(policy: Policy) -> dict[str, list[tuple[Any, ...]]]:
         "alert_rules": [(kind, *(getattr(rule, limit, None) for limit in LIMITS)) for kind, rule in policy.alerts.rules.items()],
         "alert_exceptions": [(kind, name) for kind, rule in policy.alerts.rules.items() for name in rule.unwatched],
         "sources": [(kind, s.name, kind == "usage" or s.format == "vllm") for kind, key in KINDS.items() for s in getattr(sources, key)],
-        "close": [(policy.close.true_up_bound, policy.close.tolerance.unallocated_percent, policy.close.tolerance.unpriced_tokens_percent)],
+        "close": [_close(policy.close)],
     }  # fmt: skip
 
 
@@ -203,6 +206,12 @@ def _contracts(contracts: Contracts) -> Iterable[tuple[Any, ...]]:
         for kind, texts in lines:
             said = (getattr(texts, name) for name in LineTexts.model_fields)
             yield (c.id, i, kind, c.provider, c.billing_account_id, *said, texts.since or first, *spread, first, last)
+
+
+def _close(close: Close) -> tuple[Any, ...]:
+    tolerance, materiality = close.tolerance, close.materiality
+    limits = (tolerance.unallocated_percent, tolerance.unpriced_tokens_percent, tolerance.accrued_percent)
+    return (close.true_up_bound, *limits, materiality.amount, materiality.percent)
 
 
 def _tolerances(stated: list[Difference]) -> Iterable[tuple[Any, ...]]:

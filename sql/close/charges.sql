@@ -1,5 +1,5 @@
 -- Every origin charge, in the period it is booked in: the bill lines, declared hardware, accruals and rate-card charges
--- of a period, and the corrections that later arrivals made to earlier periods.
+-- of a period, the corrections that later arrivals made to earlier periods, and what disputes moved.
 -- grain: charge_id
 select
     charge_id, provider, billing_account_id, sub_account_id, legal_entity, invoice_id, charge_category, charge_class, service,
@@ -10,7 +10,9 @@ select
 from period_charges
 where usage_period in (select unnest($open))
 union all by name
-select * exclude (origin_charge_id), 'Correction' as charge_class, $open_period as period, origin_charge_id as corrects_charge_id
+select * exclude (origin_charge_id), 'Correction' as charge_class, origin_charge_id as corrects_charge_id
 from correction_charges
+union all by name
+select * from dispute_charges
 union all by name
 select * from booked_charges

@@ -1,15 +1,15 @@
--- One Correction charge in the earliest open period per charge of a closed period that changed; zero where only the
--- sharing changed.
+-- One Correction charge per charge of a closed period that changed, in the earliest open period, or in its own where that
+-- is reopened; zero where only the sharing changed.
 -- grain: charge_id
 with recomputed as (
     select usage_period as original_period, charge_id as origin_charge_id, * exclude (usage_period, charge_id)
     from period_charges
-    where usage_period in (select unnest($touched))
+    where usage_period in (select original_period from destinations where is_recomputed)
 ),
 booked as (
     select coalesce(corrects_charge_id, charge_id) as origin_charge_id, * exclude (charge_id, corrects_charge_id, period)
     from booked_charges
-    where original_period in (select unnest($touched))
+    where original_period in (select original_period from destinations where is_recomputed) and origin <> 'dispute'
 ),
 sides as (
     select *, 1 as side from recomputed
@@ -39,7 +39,8 @@ changes as (
     from sides
     group by all
 )
-select key_of(['correction', origin_charge_id, $open_period]) as charge_id, c.*
+select key_of(['correction', c.origin_charge_id, d.booking]) as charge_id, d.period, c.*
 from changes c
+join destinations d on d.original_period = c.original_period
 where list_cost <> 0 or contracted_cost <> 0 or effective_cost <> 0 or billed_cost <> 0 or consumed_quantity <> 0
     or origin_charge_id in (select origin_charge_id from correction_ledger)

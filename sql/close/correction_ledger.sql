@@ -1,15 +1,16 @@
--- For closed periods that something arrived for: what each row should be under the frozen policy, less what is booked.
+-- For closed periods that something arrived for: what each row should be under the frozen policy, less what is booked. For
+-- reopened ones: what it should be under today's.
 -- grain: origin_charge_id, portion, part, stage, rule_id, team_id, project_id, application, environment, activity
 with recomputed as (
     select usage_period as original_period, charge_id as origin_charge_id, * exclude (usage_period, charge_id, ledger_id)
     from period_ledger
-    where usage_period in (select unnest($touched))
+    where usage_period in (select original_period from destinations where is_recomputed)
 ),
 booked as (
     select coalesce(c.corrects_charge_id, c.charge_id) as origin_charge_id, l.* exclude (charge_id, ledger_id, period)
     from booked_ledger l
     join booked_charges c on c.charge_id = l.charge_id
-    where l.original_period in (select unnest($touched))
+    where l.original_period in (select original_period from destinations where is_recomputed) and c.origin <> 'dispute'
 ),
 sides as (
     select *, 1 as side from recomputed

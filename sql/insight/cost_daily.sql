@@ -1,5 +1,5 @@
 -- What each team is charged by day, in the company's currency: what budgets, forecasts and alerts read.
--- A month's own exchange rate converts a bill in another currency, as on the statements.
+-- A bill in another currency is converted at the rate of the month it belongs to, as on the statements.
 -- grain: period, usage_date, team_id, project_id, application, environment, cost_pool, activity, service, model, category, one_off
 --   one_off: what does not come again each day: taxes, credits, purchases that nothing spreads, corrections of earlier months
 --   cost: chargeback cost, in `currency`
@@ -9,9 +9,6 @@ with purchases as (
     from charges
     where charge_category = 'Purchase'
 ),
-lines as (
-    select distinct line_id, fx_rate from statement_lines
-),
 owned as (
     select
         l.*,
@@ -19,13 +16,12 @@ owned as (
         b.currency,
         case when l.billing_currency = b.currency then pico(l.chargeback_cost)
             else sign(l.chargeback_cost)::hugeint
-                * (pico(abs(l.chargeback_cost)) * pico(coalesce(s.fx_rate, f.rate)) // 1000000000000) end as units
+                * (pico(abs(l.chargeback_cost)) * pico(f.rate) // 1000000000000) end as units
     from ledger l
     join charges c on c.charge_id = l.charge_id
     cross join policy_company b
     left join purchases p on p.charge_id = l.charge_id
-    left join lines s on s.line_id = l.line_id
-    left join fx_rates f on f.usage_period = l.period and f.period = l.period and f.currency = l.billing_currency
+    left join exchange_rates f on f.period = l.original_period and f.currency = l.billing_currency
 )
 select
     period, usage_date, team_id, project_id, application, environment, cost_pool, activity, service, model, category, one_off,

@@ -2,7 +2,7 @@
 -- grain: period, kind, what
 --   kind: unallocated, unmetered, unpriced, unbilled, not_comparable, unmapped, variance_price, variance_quantity, variance_cost,
 --     unit_suspect, drift, usage_report_differs, invoice_differs, invoice_missing, bill_missing, out_of_scope, gpu_beyond_capacity, gpu_without_cost, gpu_without_rate,
---     unknown_trigger, rejected
+--     unknown_trigger, policy_edit, rate_frozen, rejected
 --   what: the account, model or source it concerns
 --   amount: dollars concerned, in the bill's currency; NULL where no price is known
 --   events: events, lines or rows concerned
@@ -194,6 +194,19 @@ without_rate as (
     where g.serving_pool is null and g.use in ('used', 'idle_reserved')
     group by all
 ),
+edited as (
+    select
+        period, 'policy_edit' as kind, file as what, null::decimal(38, 12) as amount, entries as events,
+        'an edit reaches into the closed month (' || example || '); it counts for it once the month is reopened' as detail
+    from policy_edits
+),
+rates as (
+    select
+        period, 'rate_frozen' as kind, currency as what, null::decimal(38, 12) as amount, 1 as events,
+        'a rate of ' || landed_rate || ' came after ' || rate || ' was frozen on ' || frozen_on || ': the frozen one holds' as detail
+    from exchange_rates
+    where landed_rate is not null
+),
 rejected as (
     select
         strftime(f.night, '%Y-%m') as period, 'rejected' as kind, q.kind || ' ' || q.source || ': ' || q.reason as what,
@@ -216,4 +229,6 @@ union all select period, kind, what, amount, events, detail from foreign_lines
 union all select period, kind, what, amount, events, detail from beyond_capacity
 union all select period, kind, what, amount, events, detail from without_cost
 union all select period, kind, what, amount, events, detail from without_rate
+union all select period, kind, what, amount, events, detail from edited
+union all select period, kind, what, amount, events, detail from rates
 union all select period, kind, what, amount, events, detail from rejected

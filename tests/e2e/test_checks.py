@@ -18,6 +18,7 @@ from tests.conftest import DAY_2, quiet
 
 ONE_CHARGE = "(select min(charge_id) from ledger where effective_cost > 1)"
 BROKEN = {
+    "accruals_within_limit": "update period_charges set origin = 'accrual' where usage_period = '2026-10' and provider = 'anthropic' and usage_date < '2026-10-10'",
     "charges_conserve_bills": "update bill_lines set billed_cost = billed_cost + 0.000000000001 where charge_id = (select min(charge_id) from bill_lines where in_scope and usage_period = '2026-10')",
     "charges_unique": f"insert into charges select * from charges where charge_id = {ONE_CHARGE}",
     "corrections_complete_closed_periods": "update charges set effective_cost = effective_cost + 1 where charge_id = (select min(charge_id) from charges where original_period = '2026-09')",

@@ -467,14 +467,14 @@ def test_a_model_of_another_vendors_list_has_its_sellers_contract_and_bill(tmp_p
 def test_a_missing_exchange_rate_is_named_with_its_period_and_pair() -> None:
     con = duckdb.connect()
     con.execute("create table policy_company as select 'USD' as currency")
-    con.execute("create table ledger(version integer, period varchar, billing_currency varchar, chargeback_cost decimal(38, 12))")
+    con.execute("create table ledger(version integer, original_period varchar, billing_currency varchar, chargeback_cost decimal(38, 12))")
     con.executemany("insert into ledger values (?, ?, ?, ?)", [
         (0, "2026-10", "EUR", 1), (0, "2026-11", "EUR", 1), (0, "2026-10", "JPY", 0), (0, "2026-11", "GBP", -1), (1, "2026-09", "CHF", 1), (0, "2026-10", "USD", 1),
     ])  # fmt: skip
-    con.execute("create table fx_rates as select '2026-10' as usage_period, 'EUR' as currency, 1.1::decimal(38, 12) as rate")
+    con.execute("create table exchange_rates as select '2026-10' as period, 'EUR' as currency, 1.1::decimal(38, 12) as rate")
     with pytest.raises(Refused, match="no exchange rate from EUR to USD for 2026-11, GBP to USD for 2026-11; land a CSV"):
         close._require_rates(SimpleNamespace(con=con))  # type: ignore[arg-type]
-    con.execute("insert into fx_rates values ('2026-11', 'EUR', 1.2), ('2026-11', 'GBP', 1.3)")
+    con.execute("insert into exchange_rates values ('2026-11', 'EUR', 1.2), ('2026-11', 'GBP', 1.3)")
     close._require_rates(SimpleNamespace(con=con))  # type: ignore[arg-type]
 
 

@@ -1,0 +1,342 @@
+"""Months that are closed, reopened, approved and disputed, on a company of three teams."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines import close, inspection, jobs, publish, reports
+from pipelines.errors import AllRefused, Refused
+from pipelines.review import same_person
+from pipelines.run import open_run
+from tests.closing import ALLOCATION, Company
+from tests.conftest import quiet
+
+SEPTEMBER = ("2026-09-01,p-a,x,10.005", "2026-09-02,p-b,x,20.005", "2026-09-30,,shared,1.01")
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Company]:
+    """A company whose nights write no workbooks and no comments: only the books matter here."""
+    monkeypatch.setattr(reports, "write", lambda run, version: [])
+    monkeypatch.setattr(reports, "PAGES", ())
+    monkeypatch.setattr(publish, "_comment", lambda run: None)
+    return lambda close="": Company(tmp_path, close)
+
+
+def refusals(work: Callable[[], Any]) -> list[str]:
+    with pytest.raises(Refused) as caught:
+        work()
+    return [str(reason) for reason in getattr(caught.value, "reasons", [caught.value])]
+
+
+# --- reopening -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_reopened_month_takes_its_corrections_and_adds_their_cents_to_those_it_was_closed_with(made: Callable[..., Company]) -> None:
+    company = made()
+    company.bill(*SEPTEMBER)
+    company.night("2026-10-02")
+    company.close("2026-09")
+    assert company.amounts("2026-09", 1) == {"a": "10.68", "b": "20.34"}
+    company.bill("2026-09-02,p-b,x,25.004", "2026-09-03,p-a,y,1.004")
+    company.night("2026-10-05")
+    assert company.amounts("2026-10") == {"a": "1.00", "b": "5.00"}
+    company.reopen("2026-09")
+    assert company.rows("select state, version from periods where period = '2026-09'") == [("reopened", 1)]
+    assert company.amounts("2026-10") == {} and company.amounts("2026-09") == {"a": "11.68", "b": "25.34"}
+    assert company.rows("select distinct version, state from statements where period = '2026-09' order by 1") == [(0, "DRAFT"), (1, "FINAL")]
+    assert company.rows("select distinct version from ledger where period = '2026-09'") == [(0,)]
+    assert company.close("2026-09").entry.facts["version"] == 2
+    assert company.amounts("2026-09", 2) == {"a": "11.68", "b": "25.34"} and company.amounts("2026-09", 1) == {"a": "10.68", "b": "20.34"}
+    assert company.rows("select distinct version, state from statements where period = '2026-09' order by 1") == [(1, "SUPERSEDED"), (2, "FINAL")]
+    assert company.rows("select since_version, version, sum(chargeback_cost)::decimal(18, 3)::varchar from ledger where period = '2026-09' group by all order by 1") == [
+        (1, 2, "31.020"), (2, 2, "6.003")
+    ]  # fmt: skip
+    assert company.rows("select event, version, actor, reason from period_events where period = '2026-09' order by number")[1:] == [
+        ("closed", 1, "carol", None), ("reopened", 2, "carol", "a late bill"), ("closed", 2, "carol", None),
+    ]  # fmt: skip
+    assert company.night("2026-10-05").changed is False
+    # A third version corrects what both closes booked, under an id of its own.
+    company.bill("2026-09-02,p-b,x,26.004")
+    company.night("2026-10-06")
+    assert company.amounts("2026-10") == {"b": "1.00"}
+    company.reopen("2026-09", "another")
+    company.close("2026-09")
+    assert company.amounts("2026-09", 3) == {"a": "11.68", "b": "26.34"}
+
+
+def test_a_correction_that_a_later_close_took_stays_there(made: Callable[..., Company]) -> None:
+    company = made()
+    company.bill(*SEPTEMBER, "2026-10-01,p-a,x,7")
+    company.night("2026-10-02")
+    company.close("2026-09")
+    company.bill("2026-09-01,p-a,x,12.005")
+    company.night("2026-11-03")
+    company.close("2026-10")
+    company.bill("2026-09-01,p-a,x,15.005")
+    company.night("2026-11-04")
+    assert company.amounts("2026-10", 1) == {"a": "9.00"} and company.amounts("2026-11") == {"a": "3.00"}
+    company.reopen("2026-09")
+    assert company.amounts("2026-11") == {} and company.amounts("2026-09") == {"a": "13.68", "b": "20.34"}
+    assert company.amounts("2026-10", 1) == {"a": "9.00"}
+    company.night("2026-12-02")
+    assert any("2026-11 cannot close before 2026-09: 2026-09 is reopened" in reason for reason in refusals(lambda: company.close("2026-11")))
+    company.close("2026-09")
+    company.close("2026-11")
+
+
+def test_an_edit_of_policy_waits_for_the_month_to_be_reopened(made: Callable[..., Company]) -> None:
+    company = made()
+    company.bill(*SEPTEMBER)
+    company.night("2026-10-02")
+    company.close("2026-09")
+    company.policy("allocation", ALLOCATION.replace("weights: {a: 2, b: 1}", "weights: {a: 1, b: 3}"))
+    outcome = company.night("2026-10-03")
+    assert company.amounts("2026-10") == {}
+    assert outcome.notes == ["2026-09 is closed: allocation.yaml now says something else about it (rule shared " + outcome.notes[0].split("(rule shared ")[1]]
+    assert company.rows("select period, what, events from exceptions where kind = 'policy_edit'") == [("2026-09", "allocation.yaml", 1)]
+    company.reopen("2026-09", "agreed weights")
+    assert company.amounts("2026-09") == {"a": "10.26", "b": "20.76"}
+    company.close("2026-09")
+    assert company.amounts("2026-09", 2) == {"a": "10.26", "b": "20.76"}
+    assert company.rows("select count(*) from exceptions where kind = 'policy_edit'") == [(0,)]
+    # What is dated after the month says nothing about it.
+    dated = ALLOCATION.replace("weights: {a: 2, b: 1}", "weights: {a: 1, b: 3}, effective: {to: 2026-10-01}")
+    dated = dated.replace("  - {id: owner,", "  - {id: later, pool: shared, by: [charge_id], method: fixed, weights: {a: 1}, effective: {from: 2026-10-01}}\n  - {id: owner,")
+    company.policy("allocation", dated)
+    assert company.night("2026-10-03").notes == []
+
+
+def test_only_a_closed_month_is_reopened_and_by_somebody(made: Callable[..., Company]) -> None:
+    company = made()
+    company.bill(*SEPTEMBER)
+    company.night("2026-10-02")
+    assert refusals(lambda: company.reopen("2026-09")) == ["reopen: 2026-09 is soft-closed; only a closed month can be reopened"]
+    assert refusals(lambda: company.reopen("2026-12")) == ["periods: 2026-12 is not a period as of 2026-10-02; run the night past its last day first"]
+    company.close("2026-09")
+    assert "already closed" in refusals(lambda: company.close("2026-09"))[0]
+    assert refusals(lambda: company.reopen("2026-09", " ")) == ["--reason: is empty; say why the month is opened again"]
+
+
+# --- currencies ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_rate_of_a_month_stays_what_it_was_at_soft_close(made: Callable[..., Company]) -> None:
+    company = made()
+    company.bill("2026-09-01,p-a,x,100,EUR")
+    company.land("fx/treasury", "1.csv", "period,currency,rate,rate_source\n2026-09,EUR,1.10,ECB\n2026-10,EUR,1.30,ECB\n")
+    company.night("2026-10-01")
+    assert company.rows("select frozen_on from exchange_rates where period = '2026-09'") == [(None,)]
+    company.land("fx/treasury", "2.csv", "period,currency,rate,rate_source\n2026-09,EUR,1.20,ECB\n")
+    company.night("2026-10-01")  # the same day: a rate lands, and counts
+    assert company.amounts("2026-09") == {"a": "120.00"}
+    company.night("2026-10-02")
+    company.land("fx/treasury", "3.csv", "period,currency,rate,rate_source\n2026-09,EUR,1.50,ECB\n")
+    company.night("2026-10-05")
+    assert company.amounts("2026-09") == {"a": "120.00"}
+    assert company.rows("select kind, what from exceptions where period = '2026-09'") == [("rate_frozen", "EUR")]
+    company.close("2026-09")
+    company.bill("2026-09-01,p-a,x,110,EUR", "2026-10-01,p-a,x,10,EUR", "2026-10-02,,z,1,EUR")
+    company.night("2026-10-06")  # the correction at September's rate, October at its own
+    assert company.rows("select category, original_period, fx_rate::varchar, amount::varchar from statement_lines where period = '2026-10' and team_id = 'a' order by 1") == [
+        ("adjustment", "2026-09", "1.200000000000", "12.00"), ("direct", None, "1.300000000000", "13.00"),
+    ]  # fmt: skip
+
+
+def test_a_currency_that_first_appears_late_is_converted_once_its_rate_lands(made: Callable[..., Company]) -> None:
+    company = made()
+    company.bill(*SEPTEMBER)
+    company.night("2026-10-02")
+    company.close("2026-09")
+    company.bill("2026-09-15,p-b,x,100,GBP")
+    assert refusals(lambda: company.night("2026-10-05")) == [
+        "data/landing/fx: no exchange rate from GBP to USD for 2026-09; land a CSV with period,currency,rate,rate_source"
+    ]
+    company.land("fx/treasury", "1.csv", "period,currency,rate,rate_source\n2026-09,GBP,1.25,BoE\n")
+    company.night("2026-10-05")
+    assert company.amounts("2026-10") == {"b": "125.00"}
+
+
+def test_drivers_without_dates_decide_open_months_the_same_day_and_closed_ones_never(made: Callable[..., Company]) -> None:
+    company = made()
+    company.policy("allocation", ALLOCATION.replace("method: fixed, weights: {a: 2, b: 1}", "method: proportional, driver: seats, fallback: [{to: platform}]"))
+    company.land("drivers/hr", "1.csv", "driver,target,weight\nseats,a,1\nseats,b,1\n")
+    company.bill("2026-09-30,,shared,10", "2026-10-01,,shared,10")
+    company.night("2026-10-02")
+    company.close("2026-09")
+    company.land("drivers/hr", "2.csv", "driver,target,weight\nseats,a,4\nseats,b,1\n")
+    company.night("2026-10-03")
+    assert company.amounts("2026-10") == {"a": "8.00", "b": "2.00"}
+    company.land("drivers/hr", "3.csv", "driver,target,weight\nseats,a,1\nseats,b,9\n")
+    company.night("2026-10-03")
+    assert company.amounts("2026-10") == {"a": "1.00", "b": "9.00"}
+    company.reopen("2026-09")
+    assert company.amounts("2026-09") == {"a": "5.00", "b": "5.00"}
+
+
+# --- approvals -----------------------------------------------------------------------------------------------------------
+
+
+def approved(company: Company, step: str, actor: str) -> jobs.Outcome:
+    return jobs.approve(company.home, "2026-09", step, actor, quiet)
+
+
+def test_three_people_and_the_same_figures_make_a_close(made: Callable[..., Company]) -> None:
+    company = made("approvals: required\n")
+    company.bill(*SEPTEMBER)
+    company.night("2026-10-02")
+    assert [reason.split(";")[0] for reason in refusals(lambda: company.close("2026-09"))] == [
+        "close: 2026-09 cannot close: its review is missing", "close: 2026-09 cannot close: its approval is missing",
+    ]  # fmt: skip
+    assert "nobody has reviewed" in refusals(lambda: approved(company, "approve", "Ann"))[0]
+    approved(company, "review", "Ann  Lee")
+    assert "Ann Lee gave the review" in refusals(lambda: approved(company, "approve", "ann lee"))[0]
+    assert "the night prepares" in refusals(lambda: approved(company, "approve", "The Night"))[0]
+    approved(company, "approve", "Bob")
+    assert "has its approval, by Bob" in refusals(lambda: approved(company, "approve", "Cid"))[0]
+    assert company.rows("select step, actor, version, counts from approvals where period = '2026-09' order by number nulls first") == [
+        ("prepare", "the night", 1, True), ("review", "Ann Lee", 1, True), ("approve", "Bob", 1, True),
+    ]  # fmt: skip
+    company.bill("2026-09-02,p-b,x,20.015")  # a cent, and both have to look again
+    company.night("2026-10-05")
+    reasons = refusals(lambda: company.close("2026-09"))
+    assert "the review by Ann Lee as of 2026-10-02 no longer counts: the figures changed since" in reasons[0] and len(reasons) == 2
+    assert company.rows("select counts from approvals where number is not null") == [(False,), (False,)]
+    approved(company, "review", "Bob")
+    approved(company, "approve", "Ann Lee")
+    company.close("2026-09")
+    assert company.rows("select count(*) filter (counts), count(*) from approvals where period = '2026-09' and version = 1") == [(3, 5)]
+    assert "is closed" in refusals(lambda: approved(company, "review", "Bob"))[0]
+    company.reopen("2026-09")  # another version, other signatures
+    assert len(refusals(lambda: company.close("2026-09"))) == 2
+
+
+@pytest.mark.parametrize("one, other, same", [("Ann", " ann ", True), ("ANN\tLEE", "ann lee", True), ("Ｓtraße", "strasse", True), ("Ann", "Anna", False)])
+def test_a_person_is_known_however_the_name_is_written(one: str, other: str, same: bool) -> None:
+    assert same_person(one, other) is same
+
+
+# --- disputes ------------------------------------------------------------------------------------------------------------
+
+
+def disputed(company: Company, line: int, amount: str | None, code: str = "wrong_team", team: str = "a", label: str = "2026-09") -> str:
+    outcome = jobs.dispute(company.home, team, label, [line], Decimal(amount) if amount else None, code, "see ticket 7", "Ann", quiet)
+    return outcome.entry.facts["dispute_id"]
+
+
+def resolved(company: Company, dispute_id: str, state: str = "accepted", to: str | None = None, actor: str = "Bob") -> jobs.Outcome:
+    return jobs.resolve_dispute(company.home, dispute_id, state, to, "checked", actor, quiet)
+
+
+SUMS = "select team_id, sum(effective_cost)::decimal(18, 3)::varchar, sum(chargeback_cost)::decimal(18, 3)::varchar from ledger where activity = 'adjustment' group by all order by 1"
+
+
+def test_an_accepted_dispute_of_a_draft_moves_cost_within_its_month(made: Callable[..., Company]) -> None:
+    company = made()
+    company.bill("2026-09-01,p-a,x,10.5", "2026-09-02,p-b,x,20")
+    company.night("2026-10-02")
+    assert disputed(company, 1, "5.25") == "D-1"
+    assert "D-1 of a over 5.25 USD is open until 2026-10-12" in refusals(lambda: company.close("2026-09"))[0]
+    assert "at most 5.25" in refusals(lambda: disputed(company, 1, "5.26"))[0]
+    assert "is the team that disputes" in refusals(lambda: resolved(company, "D-1", to="a"))[0]
+    assert "no team is called c" in refusals(lambda: resolved(company, "D-1", to="c"))[0]
+    assert "Ann opened D-1" in refusals(lambda: resolved(company, "D-1", actor="ANN"))[0]
+    resolved(company, "d-1", to="b")
+    assert company.amounts("2026-09") == {"a": "5.25", "b": "25.25"} and company.amounts("2026-10") == {}
+    assert company.rows(SUMS) == [("a", "-5.250", "-5.250"), ("b", "5.250", "5.250")]
+    assert company.rows("select state, to_team_id, adjustment_period, resolved_by from disputes") == [("accepted", "b", "2026-09", "Bob")]
+    assert "was accepted by Bob" in refusals(lambda: resolved(company, "D-1", "rejected"))[0]
+    company.close("2026-09")
+    assert company.amounts("2026-09", 1) == {"a": "5.25", "b": "25.25"}
+    assert company.night("2026-10-02").changed is False
+
+
+def test_a_dispute_of_a_closed_month_is_booked_in_the_open_one_until_the_month_is_reopened(made: Callable[..., Company]) -> None:
+    company = made()
+    company.bill("2026-09-01,p-a,x,10.5", "2026-09-02,p-b,x,20")
+    company.night("2026-10-02")
+    company.close("2026-09")
+    resolved(company, disputed(company, 1, None, "wrong_rate"))
+    assert company.amounts("2026-10") == {"a": "-10.50", "platform": "10.50"}
+    assert company.rows(SUMS) == [("a", "0.000", "-10.500"), ("platform", "0.000", "10.500")]  # a wrong rate moves no cost
+    assert company.rows("select category, service, original_period from statement_lines where period = '2026-10' and team_id = 'a'") == [("adjustment", "Dispute D-1", "2026-09")]
+    company.bill("2026-09-01,p-a,x,11.5")  # a correction beside it does not take it back
+    company.night("2026-10-05")
+    assert company.amounts("2026-10") == {"a": "-9.50", "platform": "10.50"}
+    company.reopen("2026-09")
+    assert company.amounts("2026-10") == {} and company.amounts("2026-09") == {"a": "1.00", "b": "20.00", "platform": "10.50"}
+    company.close("2026-09")
+    assert company.amounts("2026-09", 2) == {"a": "1.00", "b": "20.00", "platform": "10.50"}
+    company.night("2026-10-16")
+    assert "could be disputed until 2026-10-15" in refusals(lambda: disputed(company, 1, "1", team="b"))[0]
+
+
+def test_a_dispute_that_is_rejected_withdrawn_or_too_old_holds_up_nothing(made: Callable[..., Company]) -> None:
+    company = made("disputes: {days: 3}\n")
+    company.bill("2026-09-01,p-a,x,10.5", "2026-09-02,p-b,x,20")
+    company.night("2026-10-02")
+    assert "line 9 is not on the statement" in refusals(lambda: disputed(company, 9, "1"))[0]
+    resolved(company, disputed(company, 1, None), "rejected")
+    resolved(company, disputed(company, 1, None), "withdrawn", actor="Ann")
+    left = disputed(company, 1, None)
+    assert len(refusals(lambda: company.close("2026-09"))) == 1
+    company.night("2026-10-06")
+    company.close("2026-09")
+    resolved(company, left, to="unallocated")
+    assert company.amounts("2026-10") == {"a": "-10.50", "unallocated": "10.50"}
+    assert company.rows("select reason from ledger where team_id = 'unallocated'") == [("dispute D-3, accepted by Bob: wrong team",)]
+    assert [row["state"] for row in [dict(zip(("dispute_id", "state"), row, strict=True)) for row in company.rows("select dispute_id, state from disputes order by 1")]] == [
+        "rejected", "withdrawn", "accepted",
+    ]  # fmt: skip
+
+
+# --- closing -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_close_is_refused_with_every_reason_at_once(made: Callable[..., Company]) -> None:
+    company = made("approvals: required\n")
+    company.policy("close", "version: 1\ntolerance: {unallocated_percent: '0'}\napprovals: required\n")
+    company.bill(*SEPTEMBER, "2026-10-01,nobody,x,1", "2026-10-02,p-a,x,1")
+    company.night("2026-10-05")
+    disputed(company, 1, "1", label="2026-10")
+    with pytest.raises(AllRefused):
+        company.close("2026-10")
+    reasons = refusals(lambda: company.close("2026-10"))
+    for part in ("2026-10 cannot close before 2026-09: 2026-09 is soft-closed", "is not over as of", "unallocated_within_tolerance", "its review is missing", "its approval is missing", "D-1 of a"):
+        assert sum(part in reason for reason in reasons) == 1, part
+    assert len(reasons) == 6
+    shown = inspection.status(company.home)
+    assert [row["dispute_id"] for row in shown["disputes"]] == ["D-1"] and "Open disputes" in inspection.status_text(shown)
+
+
+def test_small_late_items_join_one_line(made: Callable[..., Company]) -> None:
+    company = made("materiality: {amount: '5', percent: '10'}\n")
+    company.bill("2026-09-01,p-a,x,100", "2026-09-02,p-b,x,20")
+    company.night("2026-10-02")
+    company.close("2026-09")
+    company.bill("2026-09-01,p-a,x,103.001", "2026-09-01,p-a,y,-1.5", "2026-09-02,p-b,x,30")
+    company.night("2026-10-05")
+    lines = "select team_id, service, activity, amount::varchar from statement_lines where period = '2026-10' order by all"
+    assert company.rows(lines) == [("a", "Small late items", "adjustment", "1.50"), ("b", "API", "other", "10.00")]
+    company.bill("2026-09-01,p-a,x,113", "2026-09-01,p-a,y,-3")  # ten more than it was: as much as both say
+    company.night("2026-10-06")
+    assert [row[1] for row in company.rows(lines)] == ["API", "API"]
+    company.policy("close", "version: 1\ntolerance: {unallocated_percent: '100'}\nmateriality: {amount: '1', percent: '50'}\n")
+    company.night("2026-10-06")
+    assert company.rows(lines) == [("a", "Small late items", "adjustment", "10.00"), ("b", "API", "other", "10.00")]
+
+
+def test_the_books_keep_every_column_of_charges_ledger_and_lines(made: Callable[..., Company]) -> None:
+    company = made()
+    company.bill(*SEPTEMBER)
+    company.night("2026-10-02")
+    with open_run(company.home, date(2026, 10, 2), quiet) as run:
+        for name, shape in close.BOOKED.items():
+            made_of = {row[0] for row in run.con.execute(f"describe {name}").fetchall()}
+            assert made_of - {"since_version"} == set(shape), name
