@@ -37,7 +37,7 @@ def book(run: Run, scopes: list[Scope]) -> None:
     _destinations(run, scopes, never_closed[0])
     _frozen_rates(run)
     _people(run)
-    _policy_edits(run)
+    _policy_edits(run, scopes)
     with transaction(con):
         for model in models.stage("close"):
             if model.name == "statement_lines":
@@ -233,20 +233,17 @@ def _frozen_rates(run: Run) -> None:
         run.con.executemany("insert into frozen_rates values (?, ?, ?, ?, ?)", rows)
 
 
-def _policy_edits(run: Run) -> None:
+def _policy_edits(run: Run, scopes: list[Scope]) -> None:
     """policy_edits: where today's policy says something else about a closed month than the one it was closed under."""
     run.con.execute("create or replace table warehouse.main.policy_edits(period varchar, file varchar, entries integer, example varchar)")
-    seen: dict[str, policy.Policy] = {}
-    for period in run.periods:
-        if run.books.state(period.label) != "closed":
+    same: dict[str, policy.Policy] = {}  # months are often closed under one policy
+    for scope in scopes:
+        closed = run.books.closed()[scope.period.label][-1] if scope.frozen else None
+        if closed is None or closed.facts["policy_fingerprint"] == run.policy.fingerprint:
             continue
-        closed = run.books.closed()[period.label][-1]
         under = closed.facts["policy_fingerprint"]
-        if under == run.policy.fingerprint:
-            continue
-        if under not in seen:
-            seen[under] = policy.load(closed.path("policy"))
-        rows = [(period.label, edit.file, edit.entries, edit.example) for edit in edits(seen[under], run.policy, period)]
+        then = same[under] = same.get(under) or scope.policy
+        rows = [(scope.period.label, edit.file, edit.entries, edit.example) for edit in edits(then, run.policy, scope.period)]
         if rows:
             run.con.executemany("insert into policy_edits values (?, ?, ?, ?)", rows)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class Scope:
 
     @cached_property
     def policy(self) -> Policy:
-        return policies.load(self.policy_folder)
+        return _frozen_policy(self.policy_folder)
 
 
 @dataclass
@@ -127,6 +127,12 @@ class Run:
             "as_of": self.through,
             "undated_until": undated_until,
         }
+
+
+@lru_cache(maxsize=8)
+def _frozen_policy(folder: Path) -> Policy:
+    """The policy of a closed version, read once a run: a folder of the books never changes."""
+    return policies.load(folder)
 
 
 def undated_until(closed: Entry) -> date:

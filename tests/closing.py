@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pytest
 
-from pipelines import jobs
+from pipelines import jobs, models, policy, publish, reports
 from tests.conftest import empty_home, quiet
 
 SOURCES = """
@@ -53,6 +55,31 @@ version: 1
 tolerance: {unallocated_percent: "100"}
 """
 HEAD = "day,project,what,cost,currency,category\n"
+
+
+def only_the_books(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nights write no workbooks and no comments, and read the same policy once: quick ones for tests of the books."""
+    read, known = policy.load, {}
+
+    def load(folder: Path) -> policy.Policy:
+        key = tuple((path.name, path.read_bytes()) for path in sorted(folder.glob("*.yaml")))
+        if key not in known:
+            known[key] = read(folder)
+        return known[key]
+
+    register, registered = policy.register, {}
+
+    def register_once(con: duckdb.DuckDBPyConnection, wanted: policy.Policy) -> None:
+        if registered.get("last") != (con, wanted):
+            register(con, wanted)
+            registered["last"] = (con, wanted)
+
+    monkeypatch.setattr(policy, "load", load)
+    monkeypatch.setattr(policy, "register", register_once)
+    monkeypatch.setattr(models, "code_fingerprint", cache(models.code_fingerprint))
+    monkeypatch.setattr(reports, "write", lambda run, version: [])
+    monkeypatch.setattr(reports, "PAGES", ())
+    monkeypatch.setattr(publish, "_comment", lambda run: None)
 
 
 class Company:

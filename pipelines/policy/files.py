@@ -779,7 +779,7 @@ class Accounts(File):
 class Tolerance(Strict):
     unallocated_percent: Percent = Decimal(5)
     unpriced_tokens_percent: Percent = Decimal(1)
-    accrued_percent: Percent = Decimal(5)
+    accrued_percent: Percent = Decimal(10)
 
 
 class Difference(Dated):

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from pipelines import close, inspection, jobs, publish, reports
+from pipelines import close, inspection, jobs
 from pipelines.errors import AllRefused, Refused
 from pipelines.review import same_person
 from pipelines.run import open_run
-from tests.closing import ALLOCATION, Company
+from tests.closing import ALLOCATION, Company, only_the_books
 from tests.conftest import quiet
 
 SEPTEMBER = ("2026-09-01,p-a,x,10.005", "2026-09-02,p-b,x,20.005", "2026-09-30,,shared,1.01")
@@ -22,10 +22,7 @@ SEPTEMBER = ("2026-09-01,p-a,x,10.005", "2026-09-02,p-b,x,20.005", "2026-09-30,,
 
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Company]:
-    """A company whose nights write no workbooks and no comments: only the books matter here."""
-    monkeypatch.setattr(reports, "write", lambda run, version: [])
-    monkeypatch.setattr(reports, "PAGES", ())
-    monkeypatch.setattr(publish, "_comment", lambda run: None)
+    only_the_books(monkeypatch)
     return lambda close="": Company(tmp_path, close)
 
 
