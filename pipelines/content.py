@@ -1,6 +1,7 @@
 """One pass over the bytes of a landed file, before any engine reads it: hashes, counts, and reasons to refuse it.
 
-DuckDB does not check the CRC of gzip and does not say where a bad line stands; this module does both.
+DuckDB does not check the CRC of gzip and does not say where a bad line stands; this module does both. What was inflated once
+may be kept as a plain copy for the readers: inflating costs more than parsing.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import hashlib
 import re
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -17,6 +19,7 @@ from typing import IO, Any
 from pipelines.errors import Refused
 
 CHUNK = 1 << 20
+LOOK = 1 << 16  # bytes at once where a few lines are looked for
 MAX_LINE, MAX_DOCUMENT = 16 << 20, 64 << 20  # bytes; a document is often one line
 MAX_CONTENT = 20 << 30  # bytes after decompression
 MAX_RATIO, RATIO_FROM = 200, 64 << 20  # a ratio is judged after so many bytes
@@ -33,10 +36,14 @@ class Content:
     lines: int
     blank: int
     bom: bool
+    plain: Path | None = None  # a scratch copy of the decompressed content
 
 
-def inspect(path: Path, place: str, max_line: int = MAX_LINE) -> Content:
-    """Read the whole file once. Refused: empty, damaged or oversized files, and text that is not text."""
+def inspect(path: Path, place: str, max_line: int = MAX_LINE, plain: Path | None = None, room: int = 0) -> Content:
+    """Read the whole file once. Refused: empty, damaged or oversized files, and text that is not text.
+
+    A gzip file's content is written to `plain` on the way, unless it needs more than `room` bytes.
+    """
     if path.stat().st_size == 0:
         raise Refused("the file is empty", place, "deliver it again, whole, or remove it")
     if path.name.endswith(".parquet"):
@@ -49,11 +56,14 @@ def inspect(path: Path, place: str, max_line: int = MAX_LINE) -> Content:
         lines = blank = size = 0
         bom = False
         open_size, open_blank = 0, True  # of the line that is not whole yet
+        copy = _Copy(plain, room) if plain and packed else None
         try:
             for chunk in _chunks(gzip.GzipFile(fileobj=hashed, mode="rb") if packed else hashed):  # type: ignore[call-overload]
                 bom = bom or (size == 0 and chunk.startswith(BOM))
                 size += len(chunk)
                 content.update(chunk)
+                if copy:
+                    copy.write(chunk)
                 _judge(chunk, size, hashed.size if packed else size, place)
                 first, last = chunk.find(b"\n"), chunk.rfind(b"\n")
                 longest = open_size + (first if first >= 0 else len(chunk))  # a line inside a chunk is shorter than the limit
@@ -69,10 +79,13 @@ def inspect(path: Path, place: str, max_line: int = MAX_LINE) -> Content:
                 open_blank = open_blank and not chunk[last + 1 :].strip()
         except (EOFError, gzip.BadGzipFile, zlib.error):
             raise Refused("the gzip file is cut off or damaged", place, "deliver it again, whole") from None
+        finally:
+            if copy:
+                copy.close()
     if open_size:
         lines += 1
         blank += open_blank
-    return Content(hashed.digest.hexdigest(), content.hexdigest(), lines, blank, bom)
+    return Content(hashed.digest.hexdigest(), content.hexdigest(), lines, blank, bom, plain if copy and copy.whole else None)
 
 
 def _judge(chunk: bytes, size: int, packed_size: int, place: str) -> None:
@@ -97,13 +110,27 @@ class Line:
 def locate(path: Path, numbers: set[int]) -> dict[int, Line]:
     """The wanted physical lines (from 1) of a text file that `inspect` accepted."""
     found: dict[int, Line] = {}
-    offset = 0
-    with open_content(path) as lines:
-        for number, line in enumerate(lines, 1):
-            if number in numbers:
-                bare = line.rstrip(b"\r\n")
-                found[number] = Line(number, offset, len(bare), hashlib.sha256(bare).hexdigest())
-            offset += len(line)
+    wanted = sorted(numbers, reverse=True)  # the next one last
+    number, offset = 1, 0  # of the first line of `text`
+    pieces: list[bytes] = []  # of the line that is not whole yet
+    with open_content(path) as handle:
+        while wanted:
+            chunk = handle.read(LOOK)
+            ends = chunk.count(b"\n") if chunk else 1
+            pieces.append(chunk)
+            if not ends:
+                continue
+            text = b"".join(pieces)
+            cut = text.rfind(b"\n") + 1 if chunk else len(text)
+            start = offset
+            for n, line in enumerate(text[:cut].split(b"\n")[:ends], number) if wanted[-1] < number + ends else ():
+                if wanted and n == wanted[-1]:
+                    bare = line.rstrip(b"\r")
+                    found[n] = Line(wanted.pop(), start, len(bare), hashlib.sha256(bare).hexdigest())
+                start += len(line) + 1
+            if not chunk:
+                break
+            number, offset, pieces = number + ends, offset + cut, [text[cut:]]
     return found
 
 
@@ -148,3 +175,36 @@ class _Hashing:
         self.digest.update(data)
         self.size += len(data)
         return data
+
+
+class _Copy:
+    """A file of what is written to it, over what it held; none where that needs more than its room, or than the disk has."""
+
+    def __init__(self, path: Path, room: int) -> None:
+        self.path, self.room, self.whole = path, room, True
+        self.file = open(path, "r+b" if path.exists() else "wb")  # noqa: SIM115
+
+    def write(self, chunk: bytes) -> None:
+        self.room -= len(chunk)
+        if self.room < 0:
+            self.give_up()
+        elif self.whole:
+            try:
+                self.file.write(chunk)
+            except OSError:
+                self.give_up()
+
+    def close(self) -> None:
+        try:
+            if self.whole:
+                self.file.truncate()
+            self.file.close()
+        except OSError:
+            self.give_up()
+
+    def give_up(self) -> None:
+        if self.whole:
+            self.whole = False
+            with suppress(OSError):
+                self.file.close()
+            self.path.unlink()

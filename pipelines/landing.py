@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -39,6 +40,8 @@ TEMPORARY = (".tmp", ".part", ".partial", ".crdownload", "~")
 # What sources.yaml says of a source after reading: a change of it does not mean that files are read again.
 NOT_READ = {"accounts", "serving", "activities", "scope", "legal_entity", "final_after_days", "serving_namespaces", "record",
             "provider", "vector_index_id", "accept", "shrink_limit"}  # fmt: skip
+
+INFLATED = 4 << 30  # bytes of one file that scratch holds inflated, and at most half of what the disk has left
 
 Say = Callable[[str], None]
 
@@ -72,6 +75,11 @@ class Found:
     def data(self) -> int:
         """How many of the files are read: all but the manifests."""
         return len(self.files) - sum(len(part.manifests) for part in self.parts)
+
+    @property
+    def plain(self) -> tuple[Path, ...]:
+        """Where the files are read: a copy that is inflated already, or the file as it landed."""
+        return tuple(content.plain or file.path for file, content in zip(self.files, self.contents, strict=True))
 
     @property
     def lines(self) -> int:
@@ -132,8 +140,17 @@ def land(con: duckdb.DuckDBPyConnection, home: Home, sources: Any, night: date, 
     overlaps.remember_sources(con, getattr(sources, "billing", None) or [])
     report = LandingReport()
     problems: list[dict[str, Any]] = []
-    new = _arrive(con, home, sources, arrivals, problems)
     said = monotonic()
+
+    def land_now(found: Found) -> bool:
+        arrivals.record([(found.delivery_id, found.kind, found.source, found.files[0].name)])
+        say(f"land {found.files[0].name}")
+        _land(con, home, found, arrivals, report, problems)
+        return _is_landed(con, found)
+
+    scratch = _Scratch(home.scratch / "contents", min(INFLATED, shutil.disk_usage(home.data).free // 2))
+    new = _arrive(con, home, sources, arrivals, problems, scratch, land_now)
+    scratch.clear()
     for number, found in enumerate(new, 1):
         if monotonic() - said > 1:
             said = monotonic()
@@ -162,9 +179,13 @@ def land(con: duckdb.DuckDBPyConnection, home: Home, sources: Any, night: date, 
 
 
 def _arrive(
-    con: duckdb.DuckDBPyConnection, home: Home, sources: Any, arrivals: Arrivals, problems: list[dict[str, Any]]
-) -> list[Found]:
-    """The deliveries to read now, in order of their paths and known to the books; others only leave their rows."""
+    con: duckdb.DuckDBPyConnection, home: Home, sources: Any, arrivals: Arrivals, problems: list[dict[str, Any]], scratch: _Scratch,
+    land_now: Callable[[Found], bool],
+) -> list[Found]:  # fmt: skip
+    """The deliveries to read now, in order of their paths and known to the books; others only leave their rows.
+
+    A file that scratch holds inflated is landed on the way, before the next one takes its place.
+    """
     entries = {(kind, entry.name): entry for kind, key in KINDS.items() for entry in getattr(sources, key, None) or []}
     known = con.execute(
         "select path, bytes, modified_ns, reader, delivery_id, state, file_sha256, kind, source, content_sha256, seq from source_files"
@@ -183,19 +204,23 @@ def _arrive(
     new: dict[str, Found] = {}
     seen: list[tuple[Found, str, str]] = []
     returned: set[str] = set()
-    for found in _find(home, entries, unchanged, problems):
+    for found in _find(home, entries, unchanged, problems, scratch):
         delivery = found.delivery_id
         if changed := _changed_since(found, hashes):
             problems.append(_problem("waiting", f"{changed} changed after its manifest was written; waiting for the next one", found.files[0]))
             continue
         if batch := batch_of.get((found.kind, found.source, found.contents[0].sha256)):
-            again.setdefault(batch, []).append(found)
+            contents = tuple(replace(content, plain=None) for content in found.contents)
+            again.setdefault(batch, []).append(replace(found, contents=contents))
         elif _came_back(found, last, overtaken):
             new[delivery] = found
             if arrivals.known[delivery][0] < last[found.files[0].name][1]:
                 returned.add(delivery)
         elif delivery in new or landed.get(delivery, ("", ""))[0] == found.reader:
             seen.append((found, delivery, new[delivery].files[0].name if delivery in new else landed[delivery][1]))
+        elif found.contents[0].plain:
+            if land_now(found):
+                landed[delivery] = (found.reader, found.files[0].name)
         else:
             new[delivery] = found
     new = _together(new, landed)
@@ -254,7 +279,7 @@ def _merged(founds: list[Found]) -> Found:
 
 
 def _find(
-    home: Home, entries: dict[tuple[str, str], Any], unchanged: set[tuple[Any, ...]], problems: list[dict[str, Any]]
+    home: Home, entries: dict[tuple[str, str], Any], unchanged: set[tuple[Any, ...]], problems: list[dict[str, Any]], scratch: _Scratch
 ) -> Iterator[Found]:
     """New or changed deliveries, with their bytes read; what cannot be one is added to `problems`."""
     groups: dict[tuple[str, str], list[File]] = {}
@@ -280,7 +305,7 @@ def _find(
             contents: list[tuple[File, Content]] = []
             for file in batch:
                 try:
-                    contents.append((file, _inspect(file, format_)))
+                    contents.append((file, _inspect(file, format_, scratch if len(batch) == 1 else None)))
                 except Refused as refused:
                     problems.append(_problem("refused", str(refused), file, format_=format_.name))
             if not contents or (len(contents) < len(batch) and not format_.pages):
@@ -380,11 +405,37 @@ def _has_more(path: Path) -> bool:
         return False
 
 
-def _inspect(file: File, format_: Format) -> Content:
+class _Scratch:
+    """One large gateway file at a time, inflated by the byte pass for the readers: each is inflated once.
+
+    The next one is written over the last, because new pages of a file cost more than reading it.
+    """
+
+    def __init__(self, folder: Path, room: int) -> None:
+        self.folder, self.room = folder, room
+        self.last: Path | None = None
+
+    def place(self, file: File) -> Path | None:
+        """Where the content of a file goes; its name and that of its folder stay, for readers that look at them."""
+        if file.kind != "gateway" or file.bytes <= small_files.SMALL or not file.name.endswith(".gz"):
+            return None
+        here = self.folder / file.path.parent.name / file.path.name.removesuffix(".gz")
+        here.parent.mkdir(parents=True, exist_ok=True)
+        if self.last and self.last.exists():
+            os.replace(self.last, here)
+        self.last = here
+        return here
+
+    def clear(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _inspect(file: File, format_: Format, scratch: _Scratch | None) -> Content:
     manifests = format_.manifests.names if format_.manifests else ()
     if not file.name.endswith((*format_.suffixes, *manifests)):
         raise Refused(f"not a file of format {format_.name}", file.name, f"deliver {' or '.join(format_.suffixes)}")
-    content = inspect(file.path, file.name, MAX_DOCUMENT if format_.document else MAX_LINE)
+    longest = MAX_DOCUMENT if format_.document else MAX_LINE
+    content = inspect(file.path, file.name, longest, scratch.place(file) if scratch else None, scratch.room if scratch else 0)
     stat = file.path.stat()
     if (stat.st_size, stat.st_mtime_ns) != (file.bytes, file.modified_ns):
         raise Refused("the file is still being written", file.name, "write under a hidden name, then rename it")
@@ -490,7 +541,7 @@ def _land_one(con: duckdb.DuckDBPyConnection, home: Home, found: Found, arrived:
 
 def _read(con: duckdb.DuckDBPyConnection, home: Home, found: Found) -> None:
     """Temp table `parsed` (and `coverage`); whatever the engine says becomes one line without any of the content."""
-    paths = tuple(file.path for file in found.files[: found.data])
+    paths = found.plain[: found.data]
     manifests = tuple(file.path for file in found.files[found.data :])
     copies = home.scratch / "copies"
     lines, blank = found.lines, found.blank
@@ -563,7 +614,7 @@ def _quarantined(con: duckdb.DuckDBPyConnection, found: Found, by_line: bool) ->
     if (len(found.files) == 1 or found.many) and (by_line or csv_lines):
         for name, row, _ in rejected:
             wanted.setdefault(name, set()).add(row + header)
-    lines = {file.name: locate(file.path, wanted[file.name]) for file in found.files if file.name in wanted}
+    lines = {file.name: locate(path, wanted[file.name]) for file, path in zip(found.files, found.plain, strict=True) if file.name in wanted}
     rows = []
     for name, row, reason in rejected:
         line = lines.get(name, {}).get(row + header)

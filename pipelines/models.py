@@ -106,10 +106,14 @@ def make(con: duckdb.DuckDBPyConnection, model: Model, params: Mapping[str, Any]
 
 def make_through(con: duckdb.DuckDBPyConnection, inner: Model, model: Model, params: Mapping[str, Any]) -> None:
     """The model as a temp table of its own name, made anew; `inner`, which only it reads, is never held on its own."""
-    con.execute(
-        f"create or replace temp table {model.name} as with {inner.name} as not materialized ({inner.sql}) from ({model.sql})",
-        {**_bound(inner, params), **_bound(model, params)},
-    )
+    select, bound = through(inner, model, params)
+    con.execute(f"create or replace temp table {model.name} as {select}", bound)
+
+
+def through(inner: Model, model: Model, params: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The model as one SELECT together with `inner`, which only it reads, and its values."""
+    select = f"with {inner.name} as not materialized ({inner.sql}) from ({model.sql})"
+    return select, {**_bound(inner, params), **_bound(model, params)}
 
 
 def replace_period(con: duckdb.DuckDBPyConnection, model: Model, params: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ import duckdb
 from pipelines import models, policy, prices
 from pipelines.run import Run, Scope, landed_files
 from pipelines.sources import SHAPES
-from pipelines.warehouse import transaction
+from pipelines.warehouse import literal, transaction
 
 _LANDED = {
     "billing": "landed_bills", "usage": "landed_usage", "gpu": "landed_gpu", "drivers": "landed_drivers", "invoices": "landed_invoices",
@@ -82,17 +82,22 @@ def all_files(run: Run, kind: str) -> list[str]:
     return [str(run.home.lake / row[0]) for row in rows]
 
 
-def landed_table(
-    con: duckdb.DuckDBPyConnection, name: str, kind: str, files: list[str], days: list[date] | None = None
-) -> None:
-    """`name` as a temp table over lake files of one kind (of some days); with the same columns when there are none."""
+def landed_table(con: duckdb.DuckDBPyConnection, name: str, kind: str, files: list[str]) -> None:
+    """`name` as a temp table over lake files of one kind; with the same columns when there are none."""
     if files:
-        of_days = " where usage_date in (select unnest($days))" if days else ""
-        con.execute(
-            f"create or replace temp table {name} as select * from read_parquet($files, union_by_name = true){of_days}",
-            {"files": files, **({"days": days} if days else {})},
-        )
-        return
+        con.execute(f"create or replace temp table {name} as select * from read_parquet($files, union_by_name = true)", {"files": files})
+    else:
+        con.execute(f"create or replace temp table {name} as {_nothing(kind)}")
+
+
+def landed_view(con: duckdb.DuckDBPyConnection, name: str, kind: str, files: list[str], days: list[date]) -> None:
+    """`name` as a temp view of some days over lake files of one kind: for what is read once or twice, and is large."""
+    listed = ", ".join(literal(file) for file in files)
+    of_days = ", ".join(f"date '{day}'" for day in days)
+    rows = f"select * from read_parquet([{listed}], union_by_name = true) where usage_date in ({of_days})" if files else _nothing(kind)
+    con.execute(f"create or replace temp view {name} as {rows}")
+
+
+def _nothing(kind: str) -> str:
     extra = {**({"usage_date": "DATE"} if kind == "gateway" else {}), "source": "VARCHAR", "delivery_id": "VARCHAR", "source_row": "BIGINT", "source_file": "VARCHAR"}
-    columns = ", ".join(f"{column} {kind_type}" for column, kind_type in {**SHAPES[kind], **extra}.items())
-    con.execute(f"create or replace temp table {name}({columns})")
+    return f"select {', '.join(f'null::{type_} as {column}' for column, type_ in {**SHAPES[kind], **extra}.items())} limit 0"

@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 from pipelines import models, policy, prices
-from pipelines.normalize import landed_table
+from pipelines.normalize import landed_view
 from pipelines.run import Run, Scope, digest, landed_files
-from pipelines.warehouse import replace_durably, transaction, write_parquet
+from pipelines.warehouse import literal, replace_durably, transaction, write_parquet
 
 BATCH_ROWS = 250_000  # events worked on at once: bounds memory whatever the month
+LARGE_DAY = 50_000  # events from which on a day is written straight to its file: holding it first costs more than a plan of its own
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,10 @@ def _changed_days(run: Run, scope: Scope) -> list[Day]:
 def _batches(days: list[Day]) -> Iterator[list[Day]]:
     batch: list[Day] = []
     for day in days:
-        if batch and sum(d.rows for d in batch) + day.rows > BATCH_ROWS:
+        if day.rows >= LARGE_DAY:
+            yield [day]
+            continue
+        if sum(d.rows for d in batch) + day.rows > BATCH_ROWS:
             yield batch
             batch = []
         batch.append(day)
@@ -97,27 +102,34 @@ def _rate_days(run: Run, scope: Scope, batch: list[Day], by_name: dict[str, mode
     con = run.con
     days = [day.day for day in batch]
     files = landed_files(con, run.home, "gateway", days[0], days[-1] + timedelta(days=1)) if days else []
-    landed_table(con, "landed_events", "gateway", files, days)
-    models.make_through(con, by_name["events"], by_name["usage_events"], scope.params)
+    landed_view(con, "landed_events", "gateway", files, days)
+    events, usage_events = by_name["events"], by_name["usage_events"]
+    large = len(batch) == 1 and batch[0].rows >= LARGE_DAY
+    if large:
+        select, bound = models.through(events, usage_events, scope.params)
+        path = _write_day(run, days[0], select, bound)
+        con.execute(f"create or replace temp view usage_events as from read_parquet({literal(str(path))})")
+    else:
+        models.make_through(con, events, usage_events, scope.params)
     rows_of = dict(con.execute("select usage_date, count(*) from usage_events group by all").fetchall())
-    written = {day.day: _write_day(run, day.day) for day in batch if day.day in rows_of}
+    if large:
+        written = {day: path for day in rows_of}
+    else:
+        written = {day.day: _write_day(run, day.day, "from usage_events where usage_date = $day", {"day": day.day}) for day in batch if day.day in rows_of}
     with transaction(con):
         for name in ("usage_daily", "usage_hourly"):
             models.replace_days(con, by_name[name], scope.params, days)
         con.execute("delete from usage_days where usage_date in (select unnest(?))", [days])
-        rows = [(day.day, day.fingerprint, written[day.day], rows_of[day.day]) for day in batch if day.day in written]
+        rows = [(day.day, day.fingerprint, str(written[day.day].relative_to(run.home.lake)), rows_of[day.day]) for day in batch if day.day in written]
         if rows:
             con.executemany("insert into usage_days values (?, ?, ?, ?)", rows)
-    for name in ("landed_events", "usage_events"):
-        con.execute(f"drop table if exists temp.{name}")
+    con.execute(f"drop {'view' if large else 'table'} temp.usage_events; drop view temp.landed_events")
 
 
-def _write_day(run: Run, day: date) -> str:
+def _write_day(run: Run, day: date, select: str, bound: dict[str, Any]) -> Path:
     """One day's usage_events as a Parquet file named by its content; the order makes equal events equal bytes."""
     folder = run.home.lake / "usage_events" / day.isoformat()
-    select = "select * from usage_events where usage_date = $day order by occurred_at, source, event_id"
-    part = write_parquet(run.con, select, folder / ".new.parquet", {"day": day})
-    return str(_name_by_content(part).relative_to(run.home.lake))
+    return _name_by_content(write_parquet(run.con, f"from ({select}) order by occurred_at, source, event_id", folder / ".new.parquet", bound))
 
 
 def _name_by_content(part: Path) -> Path:

@@ -16,6 +16,7 @@ from pipelines.errors import Busy, Refused
 from pipelines.home import Home
 
 MEMORY_LIMIT = "900MB"
+DICTIONARY = 5000  # values of a column up to which Parquet names each once: a dictionary of ids costs time and room
 
 _SETTINGS = {
     "autoinstall_known_extensions": "false",
@@ -109,7 +110,7 @@ def write_parquet(con: duckdb.DuckDBPyConnection, select: str, path: Path, param
     """`select` as one Parquet file at `path`: complete and on disk, or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
-    con.execute(f"copy ({select}) to $part_path (format parquet, compression zstd)", {**(params or {}), "part_path": str(part)})
+    con.execute(f"copy ({select}) to $part_path (format parquet, compression zstd, dictionary_size_limit {DICTIONARY})", {**(params or {}), "part_path": str(part)})
     replace_durably(part, path)
     return path
 

@@ -34,7 +34,7 @@ def owners(loaded: policy.Policy, *calls: dict[str, Any]) -> list[tuple[str, str
     """(team, project) of each call, in order; every call is one event."""
     with warehouse.memory() as con:
         policy.register(con, loaded)
-        landed_table(con, "landed_events", "gateway", [], [])
+        landed_table(con, "landed_events", "gateway", [])
         for n, call in enumerate(calls):
             row = {"event_id": f"{n:03d}", "source": "litellm-prod", "delivery_id": "d", "source_row": n, "usage_date": date(2026, 10, 2)} | call
             con.execute(f"insert into landed_events({', '.join(row)}) values ({', '.join('?' * len(row))})", list(row.values()))

@@ -1,0 +1,55 @@
+"""The byte pass: what it keeps of an inflated file, and where it finds lines again."""
+
+import gzip
+import hashlib
+import random
+from pathlib import Path
+
+import pytest
+
+from pipelines import content
+from pipelines.content import Line, inspect, locate
+
+TEXT = b'{"a": 1}\n\n{"b": 2}\r\n{"c"'
+
+
+def packed(tmp_path: Path, text: bytes = TEXT) -> Path:
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(gzip.compress(text))
+    return path
+
+
+def test_the_byte_pass_keeps_what_it_inflates(tmp_path):
+    plain = tmp_path / "a.jsonl"
+    found = inspect(packed(tmp_path), "a", plain=plain, room=1000)
+    assert (found.plain, plain.read_bytes()) == (plain, TEXT)
+    assert (found.sha256, found.lines, found.blank) == (hashlib.sha256(TEXT).hexdigest(), 4, 1)
+
+
+def test_a_shorter_file_over_a_longer_one_leaves_nothing_of_it(tmp_path):
+    plain = tmp_path / "a.jsonl"
+    inspect(packed(tmp_path, TEXT * 3), "a", plain=plain, room=1000)
+    inspect(packed(tmp_path, b"{}\n"), "a", plain=plain, room=1000)
+    assert plain.read_bytes() == b"{}\n"
+
+
+def test_a_file_that_needs_more_room_than_there_is_is_not_kept(tmp_path):
+    plain = tmp_path / "a.jsonl"
+    found = inspect(packed(tmp_path), "a", plain=plain, room=len(TEXT) - 1)
+    assert found.plain is None
+    assert not plain.exists()
+    assert found.sha256 == hashlib.sha256(TEXT).hexdigest()
+
+
+@pytest.mark.parametrize("look", [1, 3, 7, 1 << 16])
+def test_lines_are_found_wherever_the_looks_begin(tmp_path, monkeypatch, look):
+    monkeypatch.setattr(content, "LOOK", look)
+    chosen = random.Random(look)
+    path = tmp_path / "a.jsonl"
+    for _ in range(50):
+        lines = [b"x" * chosen.randrange(9) + chosen.choice([b"", b"\r"]) for _ in range(chosen.randrange(1, 12))]
+        path.write_bytes(b"\n".join(lines) + chosen.choice([b"", b"\n"]))
+        wanted = {n for n in range(1, len(lines) + 1) if chosen.random() < 0.4}
+        bare = {n: lines[n - 1].rstrip(b"\r") for n in wanted}
+        offsets = {n: sum(len(line) + 1 for line in lines[: n - 1]) for n in wanted}
+        assert locate(path, wanted) == {n: Line(n, offsets[n], len(bare[n]), hashlib.sha256(bare[n]).hexdigest()) for n in wanted}
