@@ -16,8 +16,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from pipelines.policy.files import Accounts
-from pipelines.render import journal
+from pipelines.render import index, journal
 from pipelines.render.journal import PROFILES, Document, Profile, balanced, clean, documents
+from tests.unit.test_render import company
 
 GOLDEN = Path(__file__).parent / "journal"
 COMPANIES = {"US": "1000", "IE": "2000"}
@@ -164,3 +165,15 @@ def test_text_that_is_allowed_stays_as_it_is() -> None:
     for text in ("6215-10", "Larkfield Inc. : Larkfield Ireland Ltd.", "APN-2026-10-search-CC-1-v1", "Søk & Größe (AI) #1, a/b_c"):
         assert clean(text, 80) == text
     assert clean("  =-+@x\0y", 80) == "x y" and clean("=", 5) == "" and clean("abcd ef", 5) == "abcd"
+
+
+def test_the_door_page_lists_the_files_of_the_newest_version() -> None:
+    def issued(version: int, name: str, kind: str, team: str | None = None) -> dict[str, Any]:
+        folder = f"v{version}" if version else "draft"
+        return {"period": "2026-10", "version": version, "state": "DRAFT", "team_id": team, "name": name, "href": f"2026-10/{folder}/{name}", "bytes": 2_000, "sha256": "0" * 64, "kind": kind}
+
+    con = company(days=2, projects=1)
+    page = index.page(con, [issued(0, "APN-company.xlsx", "workbook"), issued(0, "APN-accrual-sap.csv", "journal"), issued(0, "manifest.json", "manifest")])
+    assert "Journal files for import" in page and 'href="2026-10/draft/APN-accrual-sap.csv"' in page
+    assert 'href="2026-10/draft/APN-company.xlsx"' in page
+    assert "Journal files for import" not in index.page(con, [issued(0, "APN-company.xlsx", "workbook")])
