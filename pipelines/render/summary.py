@@ -17,8 +17,22 @@ from openpyxl.chart.text import RichText
 from openpyxl.drawing.text import CharacterProperties, Paragraph, ParagraphProperties, RichTextProperties
 from openpyxl.utils.datetime import to_excel
 
-from pipelines.render import figures, story, words
-from pipelines.render.book import CHANGE, MONEY, MUTED, NOTE, RULE, SERIES, TEXT, WHITE, Book, Column, Look, text_lines, with_symbol
+from pipelines.render import figures, story
+from pipelines.render.book import (
+    CHANGE,
+    MONEY,
+    MUTED,
+    NOTE,
+    RULE,
+    SERIES,
+    TEXT,
+    WHITE,
+    Book,
+    Column,
+    Look,
+    text_lines,
+    with_symbol,
+)
 from pipelines.render.controls import all_good
 from pipelines.render.figures import CENT, ZERO
 from pipelines.render.names import clip, month, short_month

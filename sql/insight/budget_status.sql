@@ -1,5 +1,6 @@
 -- How far each budget is used, at which pace, and where the month will end.
 -- grain: budget_id, for_project, period
+--   name: name of the budget
 --   version: closed version of the month that the cost is from; 0 while it is open
 --   as_of: the last complete day
 --   consumed: cost of the month so far

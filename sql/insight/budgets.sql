@@ -1,5 +1,6 @@
 -- What was set aside for each month, and for whom.
 -- grain: budget_id, for_project, period
+--   name: name of the budget
 --   kind: fixed; per_project (the amount is for each project); pooled (several teams draw on one amount, first come); usage (so much a unit, up to a cap)
 --   for_project: the project, where the budget is for each project on its own; '' otherwise
 --   about: what the budget counts: its teams, projects, applications, environments and cost pools

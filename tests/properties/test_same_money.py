@@ -7,6 +7,7 @@ import json
 import random
 import shutil
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import duckdb
@@ -293,4 +294,4 @@ def test_whatever_arrives_in_whatever_order_every_bill_is_carried(tmp_path_facto
             return con.execute("from ledger order by all").fetchall(), con.execute("from reconciliation order by all").fetchall()
 
     cuts = [0, *ends, len(arriving)]
-    assert booked_after(*(arriving[low:high] for low, high in zip(cuts, cuts[1:], strict=False))) == booked_after(sorted(arriving))
+    assert booked_after(*(arriving[low:high] for low, high in pairwise(cuts))) == booked_after(sorted(arriving))

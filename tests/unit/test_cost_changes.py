@@ -74,7 +74,7 @@ def test_one_meter_has_no_mix() -> None:
 
 def test_what_began_is_new_and_what_ended_is_volume() -> None:
     assert parts(october([("2026-10", "direct", "h", "Hours", 10, "20.004")])) == ["0.00", "0.00", "0.00", "20.00", "0.00"]
-    ended = october([("2026-09", "direct", "h", "Hours", 10, 20), ("2026-10", "shared", "h", "Hours", 1, 0)][:1] + [("2026-10", "direct", "h", "Hours", 0, 0)])
+    ended = october([("2026-09", "direct", "h", "Hours", 10, 20), ("2026-10", "direct", "h", "Hours", 0, 0)])
     assert parts(ended) == ["-20.00", "0.00", "0.00", "0.00", "0.00"]
 
 
