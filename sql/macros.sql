@@ -39,3 +39,9 @@ create or replace temp macro percent_of(part, whole) as
 -- The currency of every price: public lists are in dollars, and discounts and private prices stand beside them. Amounts at our prices keep
 -- it, accruals too: an exchange rate for what the vendor's bill soon replaces would be one that nobody agreed.
 create or replace temp macro price_currency() as 'USD';
+-- One number for each of another (a cost for each request), to twelve decimals, half away from zero; NULL of none.
+create or replace temp macro for_each(part, whole) as
+    money((sign(pico(part)) * sign(pico(whole)) * ((abs(pico(part)) * 2000000000000 // nullif(abs(pico(whole)), 0) + 1) // 2))::hugeint);
+-- Pico-units of an amount in another currency, at this many units for one.
+create or replace temp macro exchanged(amount, rate) as
+    sign(amount)::hugeint * (pico(abs(amount)) * pico(rate) // 1000000000000);
