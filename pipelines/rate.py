@@ -14,6 +14,7 @@ from pipelines.normalize import landed_view
 from pipelines.run import Run, Scope, digest, landed_files
 from pipelines.warehouse import literal, replace_durably, transaction, write_parquet
 
+DAILY = ("usage_daily", "usage_hourly", "latency_daily", "routing_daily", "conversations_daily", "chains_daily")  # facts of changed days
 BATCH_ROWS = 250_000  # events worked on at once: bounds memory whatever the month
 LARGE_DAY = 50_000  # events from which on a day is written straight to its file: holding it first costs more than a plan of its own
 
@@ -28,7 +29,7 @@ class Day:
 
 
 def rate(run: Run, scopes: list[Scope]) -> None:
-    """Fills bill_prices, rates, usage_daily and usage_hourly, and writes one Parquet file of usage_events per changed day."""
+    """Fills bill_prices, rates and the facts by day, and writes one Parquet file of usage_events per changed day."""
     for scope in scopes:
         run.say(f"rate {scope.period.label}")
         policy.register(run.con, scope.policy)
@@ -117,7 +118,7 @@ def _rate_days(run: Run, scope: Scope, batch: list[Day], by_name: dict[str, mode
     else:
         written = {day.day: _write_day(run, day.day, "from usage_events where usage_date = $day", {"day": day.day}) for day in batch if day.day in rows_of}
     with transaction(con):
-        for name in ("usage_daily", "usage_hourly"):
+        for name in DAILY:
             models.replace_days(con, by_name[name], scope.params, days)
         con.execute("delete from usage_days where usage_date in (select unnest(?))", [days])
         rows = [(day.day, day.fingerprint, str(written[day.day].relative_to(run.home.lake)), rows_of[day.day]) for day in batch if day.day in written]

@@ -25,7 +25,7 @@ from pipelines.policy.files import (
     Sources,
     Teams,
 )
-from pipelines.policy.insight import Alerts, Budgets
+from pipelines.policy.insight import Alerts, Budgets, Scoped
 from pipelines.sources import KINDS, Format, registry
 from pipelines.sources.billing.mapped_bill import map_problems as bill_problems
 from pipelines.sources.gpu.mapped_gpu import map_problems as gpu_problems
@@ -382,18 +382,29 @@ class Checker:
         self.unique("budgets", "budgets", self.budgets.budgets, "budgets")
         for i, budget in enumerate(self.budgets.budgets):
             self.in_order("budgets", [(("budgets", i), budget)])
-            for field, value in budget.scope:
-                loc = ("budgets", i, field)
-                if field == "team":
-                    self.known("budgets", loc, value, teams, "team", "name a team of teams.yaml")
-                if field == "pool" and self.cost_pools is not None:
-                    self.known("budgets", loc, value, self.cost_pools, "pool", "name a pool of allocation.yaml")
+            self.check_scope(("budgets", i), budget)
+        self.unique("budgets", "unit_economics", self.budgets.unit_economics, "units")
+        for i, unit in enumerate(self.budgets.unit_economics):
+            self.in_order("budgets", [(("unit_economics", i), unit)])
+            self.check_scope(("unit_economics", i), unit)
+        for i, candidate in enumerate(self.budgets.candidates):
+            self.known("budgets", ("candidates", i, "team"), candidate.team, teams, "team", "name a team of teams.yaml")
+            self.known_pool("budgets", ("candidates", i, "instead", "serving_pool"), candidate.instead.serving_pool)
         grown: dict[str, list[tuple[Loc, Dated]]] = defaultdict(list)
         for i, growth in enumerate(self.budgets.growth):
             self.known("budgets", ("growth", i, "team"), growth.team, teams, "team", "name a team of teams.yaml")
             grown[growth.team].append((("growth", i), growth))
         for team, dated in grown.items():
             self.apart("budgets", dated, f"growth of {team}")
+
+    def check_scope(self, loc: Loc, scoped: Scoped) -> None:
+        """Teams and pools that exist; projects, applications and environments are whatever the calls say."""
+        teams = {team.id for team in self.teams.teams} | {"unallocated"}
+        for field, value in scoped.scope:
+            if field == "team":
+                self.known("budgets", (*loc, field), value, teams, "team", "name a team of teams.yaml")
+            if field == "pool" and self.cost_pools is not None:
+                self.known("budgets", (*loc, field), value, self.cost_pools, "pool", "name a pool of allocation.yaml")
 
     def check_channels(self) -> None:
         self.unique("alerts", "channels", self.alerts.channels, "channels")

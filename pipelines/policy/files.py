@@ -390,6 +390,7 @@ class Sources(File):
     drivers: list[Source] = []
     fx: list[Source] = []
     invoices: list[Source] = []
+    outcomes: list[Source] = []
 
 
 # contracts.yaml, rate_card.yaml, accounts.yaml, close.yaml -----------------------------------------------------------

@@ -14,6 +14,8 @@ from pipelines.yaml_file import Dated, Exact, Name, Strict
 THRESHOLDS = (50, 75, 90, 100)
 SCOPES = ("team", "project", "application", "environment", "pool")
 Names = Annotated[list[Name], BeforeValidator(many), Field(min_length=1)]
+Metric = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=80)]
+UnitPrice = Annotated[Exact, Field(gt=0, max_digits=18, decimal_places=6)]
 Action = Literal["note", "mail", "chat", "page"]
 
 
@@ -38,30 +40,36 @@ class Usage(Strict):
     rate: Price
 
 
-class Budget(Dated):
-    """An amount for each month, for whatever all of its scopes are true of.
+class Scoped(Dated):
+    """What all of its scopes are true of."""
 
-    fixed: one amount. per_project: the amount is for each project. pooled: several teams draw on one amount, first come.
-    usage: so much a unit; the amount is the cap.
-    """
-
-    id: Id
-    name: Name | None = None
-    kind: Literal["fixed", "per_project", "pooled", "usage"] = "fixed"
     team: Names | None = None
     project: Names | None = None
     application: Names | None = None
     environment: Names | None = None
     pool: Names | None = None
+
+    @property
+    def scope(self) -> list[tuple[str, str]]:
+        return [(field, value) for field in SCOPES for value in getattr(self, field) or ()]
+
+
+class Budget(Scoped):
+    """An amount for each month, for whatever all of its scopes are true of.
+
+    fixed: one amount. per_project: the amount is for each project. pooled: several teams draw on one amount, first come.
+    usage: so much a unit; the amount is the cap. `models` are those that gateways should allow: passed on, never enforced here.
+    """
+
+    id: Id
+    name: Name | None = None
+    kind: Literal["fixed", "per_project", "pooled", "usage"] = "fixed"
     amount: Annotated[Exact, Field(ge=0, max_digits=18, decimal_places=6)]
     usage: Usage | None = None
     owner: Name | None = None
     review_on: date | None = None
     thresholds: Thresholds | None = None
-
-    @property
-    def scope(self) -> list[tuple[str, str]]:
-        return [(field, value) for field in SCOPES for value in getattr(self, field) or ()]
+    models: Names | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> Budget:
@@ -86,10 +94,57 @@ class Growth(Dated):
     factor: Annotated[Exact, Field(gt=0, le=100, max_digits=9, decimal_places=6)]
 
 
+class UnitCost(Scoped):
+    """An outcome of the business, by the name that landed outcomes give it, and whose cost it is; without a scope, all of it.
+
+    `alternative` is what one would cost without AI, or `alternative_metric` a landed metric that says it of all of them.
+    """
+
+    id: Id
+    name: Name | None = None
+    metric: Metric
+    alternative: UnitPrice | None = None
+    alternative_metric: Metric | None = None
+    baseline: UnitPrice | None = None
+    target: UnitPrice | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> UnitCost:
+        if self.alternative is not None and self.alternative_metric is not None:
+            raise ValueError("name alternative (for each) or alternative_metric (landed), not both")
+        return self
+
+
+class Instead(Strict):
+    """Another model of a vendor, or one of our own model servers."""
+
+    provider: Id | None = None
+    model: Name | None = None
+    serving_pool: Id | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Instead:
+        if (self.serving_pool is None) == (self.model is None) or (self.provider is None) != (self.model is None):
+            raise ValueError("name a provider and its model, or a serving_pool")
+        return self
+
+
+class Candidate(Strict):
+    """Traffic that another model could answer, to see what the month would have cost with it; without a team or application, all of it."""
+
+    provider: Id
+    model: Name
+    team: Id | None = None
+    application: Name | None = None
+    instead: Instead
+
+
 class Budgets(File):
     thresholds: Thresholds = [Threshold(percent=percent) for percent in THRESHOLDS]
     growth: list[Growth] = []
     budgets: list[Budget] = []
+    unit_economics: list[UnitCost] = []
+    candidates: list[Candidate] = []
 
 
 

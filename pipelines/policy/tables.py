@@ -82,6 +82,11 @@ COLUMNS = {
     f" review_on date, {_DATES}",
     "budget_scope": "budget_id varchar, field varchar, value varchar",
     "budget_thresholds": "budget_id varchar, percent integer, action varchar",
+    "units": "unit_id varchar, name varchar, metric varchar, alternative decimal(38, 12), alternative_metric varchar, baseline decimal(38, 12),"
+    f" target decimal(38, 12), {_DATES}",
+    "unit_scope": "unit_id varchar, field varchar, value varchar",
+    "candidates": "ord integer, provider varchar, model varchar, team_id varchar, application varchar, other_provider varchar, other_model varchar,"
+    " serving_pool varchar",
     "growth": f"team_id varchar, growth decimal(9, 6), {_DATES}",
     "alert_rules": "kind varchar, action varchar, percent decimal(9, 2), amount decimal(38, 12), tokens hugeint, calls bigint, minutes integer,"
     " hours integer, days integer, points decimal(9, 2), score decimal(9, 2)",
@@ -180,6 +185,14 @@ def rows_of(policy: Policy) -> dict[str, list[tuple[Any, ...]]]:
         ],
         "budget_scope": [(b.id, *scope) for b in policy.budgets.budgets for scope in b.scope],
         "budget_thresholds": [(b.id, t.percent, t.action) for b in policy.budgets.budgets for t in b.thresholds or policy.budgets.thresholds],
+        "units": [
+            (u.id, u.name or u.id, u.metric, u.alternative, u.alternative_metric, u.baseline, u.target, *span(u)) for u in policy.budgets.unit_economics
+        ],
+        "unit_scope": [(u.id, *scope) for u in policy.budgets.unit_economics for scope in u.scope],
+        "candidates": [
+            (i, c.provider, c.model, c.team, c.application, c.instead.provider, c.instead.model, c.instead.serving_pool)
+            for i, c in enumerate(policy.budgets.candidates)
+        ],
         "growth": [(g.team, g.factor, *span(g)) for g in policy.budgets.growth],
         "alert_rules": [(kind, *(getattr(rule, limit, None) for limit in LIMITS)) for kind, rule in policy.alerts.rules.items()],
         "alert_exceptions": [(kind, name) for kind, rule in policy.alerts.rules.items() for name in rule.unwatched],

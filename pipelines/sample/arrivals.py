@@ -27,6 +27,7 @@ from pipelines.sample.writers import (
     litellm,
     mapped,
     openai_costs,
+    outcomes,
     sacct,
     vllm,
 )
@@ -90,6 +91,7 @@ def arrivals(truth: Truth) -> list[Arrival]:
         *_gpu(truth),
         *_drivers(),
         *_invoices(truth),
+        *_outcomes(),
     ]
     return sorted(made, key=lambda arrival: (arrival.arrives, str(arrival.path)))
 
@@ -104,6 +106,12 @@ def _drivers() -> Iterable[Arrival]:
     }
     for name, data in files.items():
         yield Arrival(PurePosixPath(f"drivers/finance/{name}.csv"), date(2026, 9, 2), lambda data=data: data)
+
+
+def _outcomes() -> Iterable[Arrival]:
+    for month, arrives in (("2026-09", date(2026, 10, 4)), ("2026-10", date(2026, 11, 1))):
+        data = outcomes.write(month, company.OUTCOMES[month])
+        yield Arrival(PurePosixPath(f"outcomes/operations/{month}.csv"), arrives, lambda data=data: data)
 
 
 # The documents of September: (morning, version of the AWS bill, providers on the list).

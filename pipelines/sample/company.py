@@ -21,6 +21,13 @@ STRAY_KEY = "key-without-team"  # names nobody
 
 TEAMS = ("search", "assistant", "docs", "support", "risk", "marketing", "data-science", "platform")
 UNALLOCATED = "unallocated"
+# What the business counted in a month: (application, metric, quantity); money in dollars.
+OUTCOMES = {
+    "2026-09": (("agent-desk", "tickets", 5_240), ("shopping-assistant", "conversations", 21_480), ("shopping-assistant", "customers", 9_810),
+                ("document-pipeline", "contracts", 8_320), ("document-pipeline", "human_cost", 34_944)),
+    "2026-10": (("agent-desk", "tickets", 6_310), ("shopping-assistant", "conversations", 24_160), ("shopping-assistant", "customers", 10_450),
+                ("document-pipeline", "contracts", 9_105), ("document-pipeline", "human_cost", 38_241)),
+}  # fmt: skip
 SEATS = {"search": 24, "assistant": 18, "docs": 15, "support": 22, "risk": 12, "marketing": 10, "data-science": 14}
 SLURM_ACCOUNTS = {
     "search": "acct-search",

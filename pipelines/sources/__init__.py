@@ -180,6 +180,18 @@ INVOICE = {  # documents, one row each
     "issued_on": "DATE",
 }
 
+OUTCOME = {  # what a business counts: one row each
+    "period": "VARCHAR",  # YYYY-MM
+    "usage_date": "DATE",  # NULL: of the whole month
+    "team": "VARCHAR",  # this and the next two: NULL where it is not about one
+    "project": "VARCHAR",
+    "application": "VARCHAR",
+    "metric": "VARCHAR",  # conversations, tickets, documents, customers, revenue, human_cost ...
+    "quantity": MONEY,  # of money metrics in the company's currency
+    "unit": "VARCHAR",
+    "value": MONEY,  # what they were worth, in the company's currency; NULL where nobody says
+}
+
 SHAPES: dict[str, dict[str, str]] = {
     "gateway": EVENT,
     "billing": BILL_LINE,
@@ -188,11 +200,12 @@ SHAPES: dict[str, dict[str, str]] = {
     "drivers": DRIVER,
     "fx": FX_RATE,
     "invoices": INVOICE,
+    "outcomes": OUTCOME,
 }
 
 KINDS = {  # folder -> key of sources.yaml
     "gateway": "gateways", "billing": "billing", "usage": "usage", "gpu": "gpu", "drivers": "drivers", "fx": "fx",
-    "invoices": "invoices",
+    "invoices": "invoices", "outcomes": "outcomes",
 }  # fmt: skip
 
 METERS = (

@@ -50,6 +50,7 @@ READERS = {
     "drivers_csv": "pipelines.sources.drivers.drivers_csv",
     "fx_csv": "pipelines.sources.drivers.fx_csv",
     "invoices_csv": "pipelines.sources.drivers.invoices_csv",
+    "outcomes_csv": "pipelines.sources.drivers.outcomes_csv",
 }
 
 

@@ -14,6 +14,7 @@
 --   saved: read_saved less write_premium, or what the hits would have cost; NULL where nothing of it has a price
 --   unpriced_tokens: tokens that it leaves out because they have no price
 --   run_cost: what running the cache cost; NULL: not known
+--   currency: the currency of prices
 with used as (
     select
         p.period, u.team_id, u.project_id, u.application, u.model, u.gateway_cache, u.events,
@@ -58,6 +59,7 @@ select
     sum(read_tokens)::bigint as read_tokens, sum(written_tokens)::bigint as written_tokens,
     sum(hits)::bigint as hits, sum(avoided_tokens)::bigint as avoided_tokens,
     sum(read_saved)::decimal(38, 12) as read_saved, sum(write_premium)::decimal(38, 12) as write_premium, sum(saved)::decimal(38, 12) as saved,
-    sum(unpriced_tokens)::bigint as unpriced_tokens, null::decimal(38, 12) as run_cost
+    sum(unpriced_tokens)::bigint as unpriced_tokens, null::decimal(38, 12) as run_cost,
+    price_currency() as currency
 from either
 group by all

@@ -1,10 +1,10 @@
 -- What each month's calls of models cost, and how well the money was used. Costs are what teams are charged for the usage of the month,
 -- later corrections of it included, in the company's currency; what is called metered is what the calls should have cost at our prices,
--- because no bill says which calls failed. Choose one scope: rows of different scopes hold the same cost. Sums of numerators and
+-- because no bill says which calls failed, in the currency of prices. Choose one scope: rows of different scopes hold the same cost. Sums of numerators and
 -- denominators give every other ratio; ratios themselves are never added or averaged. NULL is n/a, 0 a real zero.
 -- grain: period, scope, team_id, project_id, application, model, activity
---   scope: company, team, application, model, project (of a team), or detail: all four keys at once; the keys that a scope does not have are NULL
---   team_id: team that pays; NULL where the scope has no team
+--   scope: company, team, application, model, project (of a team), or detail: all four keys at once; of the keys that a scope does not have, team_id is `*` and the others NULL
+--   team_id: team that pays; `*` where the scope is about every team
 --   activity: inference or embedding: embeddings have no output and are never mixed with the rest
 --   currency: the company's currency
 --   cost: charged for calls of models, failed and repeated ones included
@@ -126,7 +126,7 @@ sums as (
         (period, activity, team_id, project_id, application), (period, activity, team_id, project_id, application, model))
 )
 select
-    s.period, s.scope, s.team_id, s.project_id, s.application, s.model, s.activity, b.currency,
+    s.period, s.scope, coalesce(s.team_id, '*') as team_id, s.project_id, s.application, s.model, s.activity, b.currency,
     s.cost, s.token_cost, s.list_cost, s.listed_cost, s.metered_cost, s.metered_output_cost, s.failed_cost,
     s.requests, s.successes, (s.requests - s.successes)::bigint as failures, s.cache_hits, s.unpriced_events,
     s.input_tokens, s.cache_read_tokens, s.output_tokens, s.priced_input_tokens, s.priced_output_tokens, s.success_tokens,

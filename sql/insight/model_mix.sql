@@ -2,7 +2,7 @@
 -- what rounding leaves goes to the largest remainders. Where a refund made a part negative, they are only rounded.
 -- grain: period, scope, team_id, rank
 --   scope: company or team
---   team_id: the team; NULL for the company
+--   team_id: the team; `*` for the company
 --   rank: 1 to 5 by cost, 6 for all other
 --   model: the model; `other` on rank 6, `no model told` where nobody named one
 --   models: how many models the row is about
@@ -11,7 +11,7 @@
 --   cost_percent: of the cost of all models; NULL where there is none
 --   tokens_percent: of the tokens of all models; NULL where there are none
 with sums as (
-    select period, 'company' as scope, null::varchar as team_id, coalesce(model, 'no model told') as model, sum(cost) as cost, sum(input_tokens + output_tokens) as tokens
+    select period, 'company' as scope, team_id, coalesce(model, 'no model told') as model, sum(cost) as cost, sum(input_tokens + output_tokens) as tokens
     from efficiency
     where scope = 'model'
     group by all

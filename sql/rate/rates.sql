@@ -34,6 +34,11 @@ sold as (
     select b.provider, b.model, coalesce(n.list_provider, b.provider) as list_provider, coalesce(n.list_model, b.model) as list_model, b.service_tier
     from billed b
     left join named n on n.provider = b.provider and n.model = b.model
+    union
+    select c.other_provider, c.other_model, coalesce(n.list_provider, c.other_provider), coalesce(n.list_model, c.other_model), 'standard'
+    from policy_candidates c
+    left join named n on n.provider = c.other_provider and n.model = c.other_model
+    where c.other_model is not null
 ),
 -- A model that its seller has from another has the other's list price. One that only a contract or the bill prices has none.
 listed as (

@@ -18,6 +18,7 @@ import yaml
 
 from pipelines import models
 from pipelines.home import Home, asset
+from pipelines.normalize import landed_table
 from pipelines.policy.tables import COLUMNS
 
 CASES = sorted(Path(__file__).parent.glob("*/*.yaml"))
@@ -26,12 +27,17 @@ Shapes = dict[str, dict[str, str]]
 
 @pytest.fixture(scope="session")
 def shapes(small_company: Home) -> Shapes:
-    """Table -> column -> type, of a warehouse after a night, and of the policy."""
+    """Table -> column -> type, of a warehouse after a night, of what lands, of events, and of the policy."""
     con = duckdb.connect()
     con.execute(f"attach '{small_company.warehouse}' as w (read_only)")
     found: Shapes = {}
     for table, column, kind in con.execute("select table_name, column_name, data_type from duckdb_columns() where database_name = 'w'").fetchall():
         found.setdefault(table, {})[column] = kind
+    for kind in ("invoices", "outcomes"):
+        landed_table(con, f"landed_{kind}", kind, [])
+        found[f"landed_{kind}"] = {row[0]: row[1] for row in con.execute(f"describe landed_{kind}").fetchall()}
+    events = next(small_company.lake.glob("usage_events/*/*.parquet"))
+    found["usage_events"] = {row[0]: row[1] for row in con.execute("describe from read_parquet(?)", [str(events)]).fetchall()}
     for name, columns in COLUMNS.items():
         con.execute(f"create temp table policy_{name}({columns})")
         found[f"policy_{name}"] = {row[0]: row[1] for row in con.execute(f"describe policy_{name}").fetchall()}

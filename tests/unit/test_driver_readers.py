@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from pipelines.errors import Refused
 from pipelines.sample.company import SEATS
-from pipelines.sample.writers import drivers, invoices
+from pipelines.sample.writers import drivers, invoices, outcomes
 from pipelines.sources import SHAPES, Delivery, Format
-from pipelines.sources.drivers import drivers_csv, fx_csv, invoices_csv
+from pipelines.sources.drivers import drivers_csv, fx_csv, invoices_csv, outcomes_csv
 
 
 def read(format_: Format, path: Path) -> list[tuple[Any, ...]]:
@@ -143,3 +143,36 @@ def test_invoice_documents_of_the_sample_are_read_back(tmp_path: Path) -> None:
 )
 def test_a_bad_invoice_refuses_the_file(tmp_path: Path, row: str, said: str) -> None:
     assert said in refusal(invoices_csv.FORMAT, tmp_path / "i.csv", f"{INVOICES}\n{row}\n")
+
+
+def test_outcomes_of_the_sample_are_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "o.csv"
+    path.write_bytes(outcomes.write("2026-09", [("desk", "tickets", 12)]))
+    assert read(outcomes_csv.FORMAT, path) == [("2026-09", None, None, None, "desk", "tickets", Decimal(12), "tickets", None, 1)]
+
+
+def test_an_outcome_of_a_day_and_what_it_was_worth(tmp_path: Path) -> None:
+    path = tmp_path / "o.csv"
+    path.write_text("Usage_date,Team,metric,quantity,value,note\n2026-09-30,search,orders,-1.5,-30.25,taken back\n2026-09-30,,orders,2,,\n")
+    assert read(outcomes_csv.FORMAT, path) == [
+        ("2026-09", date(2026, 9, 30), "search", None, None, "orders", Decimal("-1.5"), None, Decimal("-30.25"), 1),
+        ("2026-09", date(2026, 9, 30), None, None, None, "orders", Decimal(2), None, None, 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("2026-09,,Tickets sold,1,", "metric is not a name"),
+        ("2026-09,2026-09-01,tickets,1,", "period or usage_date"),
+        (",,tickets,1,", "period or usage_date"),
+        (",30.09.2026,tickets,1,", "usage_date is not a day"),
+        ("2026-13,,tickets,1,", "period is not a month"),
+        ("2026-09,,tickets,,", "quantity is not a number"),
+        ('2026-09,,tickets,"1,000",', "quantity is not a number"),
+        ("2026-09,,tickets,1,much", "value is not a number"),
+        ("2026-09,,tickets,1,\n2026-09,,tickets,2,", "tickets again, after record 1"),
+    ],
+)
+def test_a_bad_outcome_refuses_the_file(tmp_path: Path, row: str, said: str) -> None:
+    assert said in refusal(outcomes_csv.FORMAT, tmp_path / "o.csv", f"period,usage_date,metric,quantity,value\n{row}\n")

@@ -133,7 +133,7 @@ def test_sources_and_contracts_are_the_ones_of_the_policy() -> None:
     sources = policy("sources.yaml")
     accounts = {bill["provider"]: bill.get("billing_account_id") for bill in sources["billing"]}
     assert all(company.BILLING_ACCOUNTS[p] == account for p, account in accounts.items() if account)
-    declared = {(kind, source["name"]) for kind in ("billing", "gpu", "drivers", "invoices") for source in sources[kind]}
+    declared = {(kind, source["name"]) for kind in ("billing", "gpu", "drivers", "invoices", "outcomes") for source in sources[kind]}
     declared |= {("gateway", source["name"]) for source in sources["gateways"]}
     assert {arrival.path.parts[:2] for arrival in arrivals(SMALL)} == declared
     proxy = next(source for source in sources["gateways"] if source["name"] == "bedrock-proxy")["fields"]
