@@ -169,7 +169,7 @@ def test_a_bill_is_final_by_the_rule_of_its_vendor(rows) -> None:
         "select provider, max(usage_date) filter (estimate_status = 'Final'), min(usage_date) filter (estimate_status = 'Estimated') from charges"
         " where period = '2026-10' and origin = 'bill' and original_period = '2026-10' group by all"
     )}  # fmt: skip
-    assert found["aws"] == (None, date(2026, 10, 1))
+    assert found["aws"] == (date(2026, 10, 31), date(2026, 10, 1))  # what September's invoice billed for a term is final on all its days
     assert found["anthropic"] == found["google"] == (date(2026, 10, 26), date(2026, 10, 27))
     assert found["pinecone"] == (date(2026, 10, 28), date(2026, 10, 29))
 
