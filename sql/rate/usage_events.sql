@@ -13,20 +13,27 @@ regions as (
     from rates
     where usage_period = $period and region <> '' and input_gt = -1 and minute_from = 0
 ),
+-- List prices have twelve digits: what they make of whole tokens needs no rounding. A kind of token that has none is told apart.
 known as (
     select
         rate_id, rate_source, provider, model, service_tier, region, valid_from, valid_to, minute_from, minute_to, input_gt, input_le,
-        list_input_uncached::decimal(20, 18) as list_input_uncached,
-        list_cache_read::decimal(20, 18) as list_cache_read,
-        list_cache_write_5m::decimal(20, 18) as list_cache_write_5m,
-        list_cache_write_1h::decimal(20, 18) as list_cache_write_1h,
-        list_output::decimal(20, 18) as list_output,
-        list_reasoning::decimal(20, 18) as list_reasoning,
-        list_audio_input::decimal(20, 18) as list_audio_input,
-        list_audio_output::decimal(20, 18) as list_audio_output,
-        list_images::decimal(20, 18) as list_images,
-        list_search_units::decimal(20, 18) as list_search_units,
-        list_requests::decimal(20, 18) as list_requests,
+        coalesce(r.list_input_uncached, 0)::decimal(18, 12) as list_input_uncached,
+        r.list_input_uncached is null as lacks_input_uncached,
+        coalesce(r.list_cache_read, 0)::decimal(18, 12) as list_cache_read,
+        r.list_cache_read is null as lacks_cache_read,
+        coalesce(r.list_cache_write_5m, 0)::decimal(18, 12) as list_cache_write_5m,
+        r.list_cache_write_5m is null as lacks_cache_write_5m,
+        coalesce(r.list_cache_write_1h, 0)::decimal(18, 12) as list_cache_write_1h,
+        r.list_cache_write_1h is null as lacks_cache_write_1h,
+        coalesce(r.list_output, 0)::decimal(18, 12) as list_output,
+        r.list_output is null as lacks_output,
+        coalesce(r.list_reasoning, 0)::decimal(18, 12) as list_reasoning,
+        r.list_reasoning is null as lacks_reasoning,
+        list_audio_input::decimal(18, 12) as list_audio_input,
+        list_audio_output::decimal(18, 12) as list_audio_output,
+        list_images::decimal(18, 12) as list_images,
+        list_search_units::decimal(18, 12) as list_search_units,
+        list_requests::decimal(18, 12) as list_requests,
         contracted_input_uncached::decimal(20, 18) as contracted_input_uncached,
         contracted_cache_read::decimal(20, 18) as contracted_cache_read,
         contracted_cache_write_5m::decimal(20, 18) as contracted_cache_write_5m,
@@ -38,7 +45,7 @@ known as (
         contracted_images::decimal(20, 18) as contracted_images,
         contracted_search_units::decimal(20, 18) as contracted_search_units,
         contracted_requests::decimal(20, 18) as contracted_requests
-    from rates
+    from rates r
     where usage_period = $period
 ),
 -- Images and search units are counted beside tokens too: they have to have a price where nothing else tells the size of the call.
@@ -77,13 +84,20 @@ summed as (
         case when r.input_gt > 0 then '>' || r.input_gt else '' end as context_tier,
         r.rate_id as found_rate,
         r.rate_source as found_source,
-        case when m.is_metered then
-            case when m.input_uncached_tokens > 0 then m.input_uncached_tokens::decimal(18, 0) * r.list_input_uncached else 0 end
-            + case when m.cache_read_tokens > 0 then m.cache_read_tokens::decimal(18, 0) * r.list_cache_read else 0 end
-            + case when m.cache_write_5m_tokens > 0 then m.cache_write_5m_tokens::decimal(18, 0) * r.list_cache_write_5m else 0 end
-            + case when m.cache_write_1h_tokens > 0 then m.cache_write_1h_tokens::decimal(18, 0) * r.list_cache_write_1h else 0 end
-            + case when m.output_tokens > 0 then m.output_tokens::decimal(18, 0) * r.list_output else 0 end
-            + case when m.reasoning_tokens > 0 then m.reasoning_tokens::decimal(18, 0) * r.list_reasoning else 0 end
+        m.is_metered and r.rate_id is not null and not (
+            (m.input_uncached_tokens > 0 and r.lacks_input_uncached)
+            or (m.cache_read_tokens > 0 and r.lacks_cache_read)
+            or (m.cache_write_5m_tokens > 0 and r.lacks_cache_write_5m)
+            or (m.cache_write_1h_tokens > 0 and r.lacks_cache_write_1h)
+            or (m.output_tokens > 0 and r.lacks_output)
+            or (m.reasoning_tokens > 0 and r.lacks_reasoning)) as is_listed,
+        case when is_listed then
+            m.input_uncached_tokens::decimal(18, 0) * r.list_input_uncached
+            + m.cache_read_tokens::decimal(18, 0) * r.list_cache_read
+            + m.cache_write_5m_tokens::decimal(18, 0) * r.list_cache_write_5m
+            + m.cache_write_1h_tokens::decimal(18, 0) * r.list_cache_write_1h
+            + m.output_tokens::decimal(18, 0) * r.list_output
+            + m.reasoning_tokens::decimal(18, 0) * r.list_reasoning
             + case when m.is_rare or r.list_requests is not null then
                 case when m.audio_input_tokens > 0 then m.audio_input_tokens::decimal(18, 0) * r.list_audio_input else 0 end
                 + case when m.audio_output_tokens > 0 then m.audio_output_tokens::decimal(18, 0) * r.list_audio_output else 0 end
@@ -122,13 +136,12 @@ summed as (
         and m.minute_of_day >= r.minute_from and m.minute_of_day < r.minute_to
         and m.input_of_request > r.input_gt and m.input_of_request <= r.input_le
 ),
--- Half to even at the twelfth digit. A cast rounds a half up, which is right unless the sum lies exactly between two and the upper
+-- Half to even at the twelfth digit, where a price has more than twelve. A cast rounds a half up, which is right unless the sum lies exactly between two and the upper
 -- one is odd: no other sum needs more than the cast.
 rounded as (
     select
         *,
         case
-            when list_sum::decimal(38, 12) - list_sum = 0.0000000000005::decimal(18, 18) then round_even(list_sum, 12)::decimal(38, 12)
             when is_metered then list_sum::decimal(38, 12)
             else unmetered_cost end as list_cost,
         case
