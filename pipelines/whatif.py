@@ -34,7 +34,7 @@ def whatif(home: Home, label: str, folder: Path, say: Say) -> dict[str, Any]:
     policy.load(folder)
     through = date.fromisoformat(manifest["through"])
     with copied(home, folder) as copy, open_run(copy, through, say) as run:
-        now = _carried(run, "select team_id, cost_pool, rule_id, chargeback_cost from ledger where original_period = $period", label)
+        now = _carried(run, "select team_id, cost_pool, rule_id, chargeback_cost from ledger where original_period = $period and cost_pool <> 'dispute'", label)
         if not now:
             raise Refused(f"{label} is not a period with cost", "whatif", "see apportion status for the periods")
         scope = run.open_scope(label)

@@ -12,6 +12,7 @@ import duckdb
 import pytest
 
 from pipelines import jobs, models, policy, publish, reports
+from pipelines.home import Home
 from tests.conftest import empty_home, quiet
 
 SOURCES = """
@@ -90,6 +91,13 @@ class Company:
         for name, text in (("company", COMPANY), ("teams", TEAMS), ("allocation", ALLOCATION), ("close", CLOSE + close)):
             self.policy(name, text)
         self.bills = 0
+
+    @classmethod
+    def copy(cls, other: Company, root: Path) -> Company:
+        """The same company at another place."""
+        made = cls.__new__(cls)
+        made.home, made.bills = Home(shutil.copytree(other.home.root, root, symlinks=True)), other.bills
+        return made
 
     def policy(self, name: str, text: str) -> None:
         (self.home.policy / f"{name}.yaml").write_text(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import date
@@ -53,7 +54,7 @@ def _said(policy: Policy, period: Period) -> Iterator[tuple[str, set[tuple[Hasha
 
 
 def _entries(table: str, rows: list[tuple[Any, ...]], period: Period) -> Iterator[tuple[Hashable, ...]]:
-    names = [column.split()[0] for column in COLUMNS[table].split(", ")]
+    names = [column.split()[0] for column in re.split(r", (?=[a-z])", COLUMNS[table])]
     for row in rows:
         entry = dict(zip(names, row, strict=True))
         if "valid_from" in entry:

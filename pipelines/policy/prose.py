@@ -19,7 +19,8 @@ def text(policy: Policy) -> str:
 
 def sentences(policy: Policy) -> list[tuple[str, str, str]]:
     """(rule_id, cost_pool, sentence) of every rule that a ledger row can name."""
-    return [*rules.describe(policy.allocation), *_rate_card(policy)]
+    moved = "What a team disputed, and another person accepted, moves to the team that carries it instead."
+    return [*rules.describe(policy.allocation), *_rate_card(policy), ("dispute", "dispute", moved)]
 
 
 def token_weights(policy: Policy) -> list[tuple[str, date | None, date | None, Decimal, Decimal, Decimal, str]]:

@@ -110,6 +110,25 @@ def test_an_edit_of_policy_waits_for_the_month_to_be_reopened(made: Callable[...
     assert company.night("2026-10-03").notes == []
 
 
+def test_a_decision_that_was_cut_off_after_its_entry_is_published_by_the_next_night(made: Callable[..., Company], monkeypatch: pytest.MonkeyPatch) -> None:
+    company = made()
+    company.bill(*SEPTEMBER)
+    company.night("2026-10-02")
+    company.close("2026-09")
+    whole = Company.copy(company, company.home.root.with_name("whole"))
+    for one in (whole, company):
+        one.policy("allocation", ALLOCATION.replace("weights: {a: 2, b: 1}", "weights: {a: 1, b: 3}"))
+    whole.reopen("2026-09", "agreed weights")
+    with monkeypatch.context() as killed:
+        killed.setattr(jobs, "_compute", lambda run: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            company.reopen("2026-09", "agreed weights")
+    assert company.amounts("2026-09", 1) == {"a": "10.68", "b": "20.34"} and company.amounts("2026-09") == {}
+    assert "only a closed month" in refusals(lambda: company.reopen("2026-09"))[0]
+    company.night("2026-10-02")
+    assert company.content() == whole.content()
+
+
 def test_only_a_closed_month_is_reopened_and_by_somebody(made: Callable[..., Company]) -> None:
     company = made()
     company.bill(*SEPTEMBER)

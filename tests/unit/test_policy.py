@@ -6,12 +6,14 @@ import re
 import shutil
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipelines import policy, warehouse
 from pipelines.errors import Refused
 from pipelines.policy import FILES, Period, prose
+from pipelines.policy.edits import edits
 from pipelines.policy.tables import COLUMNS
 from pipelines.sample import policy_files
 from pipelines.yaml_file import PolicyRefused, read
@@ -110,6 +112,11 @@ REFUSED = [
     ("accounts", "environment: research,", "legal_entity: LKF-UK,", "unknown legal entity LKF-UK"),
     ("close", 'true_up_bound: "1.10"', 'true_up_bound: "0.9"', "true_up_bound"),
     ("close", "version: 1", "version: 1\nversion: 1", "duplicate key"),
+    ("close", "approvals: none", "approvals: two", "approvals"),
+    ("close", "  days: 10 ", "  days: -1 ", "disputes.days"),
+    ("close", "accrued_percent: \"10\"", "accrued_percent: \"101\"", "accrued_percent"),
+    ("close", "version: 1", "version: 1\nmateriality: {amount: \"-1\"}", "materiality.amount"),
+    ("company", "  first_period:", "  periods: []\n  first_period:", "unknown key calendar.periods"),
 ]  # fmt: skip
 
 
@@ -382,3 +389,23 @@ def test_journals_need_every_account(folder: Path, old: str, new: str, said: str
     assert any(text.startswith("accounts.yaml") and said in text for text in refusals(folder))
     path.write_text("version: 1\n")
     assert policy.load(folder).accounts.journals == []
+SEPTEMBER = Period("2026-09", date(2026, 9, 1), date(2026, 10, 1))
+
+
+@pytest.mark.parametrize(
+    "name, old, new, found",
+    [
+        ("contracts", 'rate: "1.85"', 'rate: "1.95"', [("contracts.yaml", 1, "gpu capacity")]),
+        ("teams", "2026-10-16}", "2026-10-20}", []),  # after the month
+        ("accounts", '"6215-10"', '"6215-11"', []),  # decides no figure
+        ("allocation", "rules:\n", "# a comment moves every line\nrules:\n", []),
+    ],
+)
+def test_an_edit_is_told_from_what_a_month_was_closed_under(folder: Path, name: str, old: str, new: str, found: list[Any]) -> None:
+    closed = policy.load(folder)
+    path = folder / f"{name}.yaml"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    told = list(edits(closed, policy.load(folder), SEPTEMBER))
+    assert [(edit.file, edit.entries) for edit in told] == [(file, entries) for file, entries, _ in found]
+    assert all(edit.example.startswith(words) for edit, (_, _, words) in zip(told, found, strict=True))
