@@ -34,6 +34,7 @@ from pipelines.errors import Refused
 from pipelines.home import Home
 from pipelines.sets import File
 from pipelines.sources import KINDS, SHAPES, Delivery, FileRule, Format, registry
+from pipelines.sources.gateway.lines import LOOKED_AT
 from pipelines.warehouse import sync, transaction, write_parquet
 
 TEMPORARY = (".tmp", ".part", ".partial", ".crdownload", "~")
@@ -113,6 +114,8 @@ def prepare(con: duckdb.DuckDBPyConnection) -> None:
             inserted bigint, duplicate bigint, superseded bigint, conflict bigint, first_day date, last_day date,
             seq bigint, night date, reader varchar, lake_file varchar, discarded_cost decimal(38, 30));
         alter table source_files add column if not exists content_sha256 varchar;
+        alter table source_files add column if not exists ignored_fields bigint;
+        alter table source_files add column if not exists ignored_lines bigint;
         create table if not exists quarantine(
             kind varchar, source varchar, path varchar, delivery_id varchar, source_row bigint, byte_offset bigint,
             byte_length bigint, line_sha256 varchar, reason varchar);
@@ -532,7 +535,7 @@ def _land_one(con: duckdb.DuckDBPyConnection, home: Home, found: Found, arrived:
         _insert(con, "source_files", rows)
         _insert(con, "source_files", pages)
         _insert(con, "quarantine", quarantined)
-    con.execute("drop table if exists temp.parsed; drop table if exists temp.coverage")
+    con.execute("drop table if exists temp.parsed; drop table if exists temp.coverage; drop table if exists temp.ignored")
     report.new += 1
     report.lines += sum(count["lines"] for count in counts)
     report.good += sum(count["good"] for count in counts)
@@ -552,7 +555,7 @@ def _read(con: duckdb.DuckDBPyConnection, home: Home, found: Found) -> None:
         lines, blank = runs.rows, 0
     elif found.kind == "gateway" and found.contents[0].bom:
         paths = (without_bom(paths[0], copies),)
-    con.execute("drop table if exists temp.parsed; drop table if exists temp.coverage")
+    con.execute("drop table if exists temp.parsed; drop table if exists temp.coverage; drop table if exists temp.ignored")
     delivery = Delivery(found.delivery_id, found.kind, found.source, paths, lines, blank, manifests)
     try:
         found.format.read(con, delivery, found.entry)
@@ -583,7 +586,8 @@ def _counts(con: duckdb.DuckDBPyConnection, found: Found, line_records: bool) ->
     else:
         counted = {found.files[0].name: (*con.execute(f"select {kinds} from parsed").fetchall()[0], {})}
         bytes_of = [(found.files[0].name, found.lines, found.blank)]
-    counts = []
+    counts: list[dict[str, Any]] = []
+    ignored, before = _ignored(con, found), 0
     for path, lines, blank in bytes_of:
         good, rejected, days = counted.get(path, (0, 0, {"first_day": None, "last_day": None}))
         if not line_records:
@@ -591,8 +595,31 @@ def _counts(con: duckdb.DuckDBPyConnection, found: Found, line_records: bool) ->
         if lines != blank + good + rejected:
             what = f"{lines} lines, {blank} of them blank, but {good + rejected} records"
             raise Refused(what, path, "deliver one record per line")
-        counts.append({"lines": lines, "blank": blank, "good": good, "rejected": rejected, **days})
+        names, with_names = ignored.get(path, (0, 0)) if ignored is not None and before < LOOKED_AT else (None, None)
+        if names and not with_names:  # a header says it of every record
+            with_names = good + rejected
+        ignoring = {"ignored_fields": names, "ignored_lines": with_names}
+        counts.append({"lines": lines, "blank": blank, "good": good, "rejected": rejected, **ignoring, **days})
+        before += good + rejected
     return counts
+
+
+def _ignored(con: duckdb.DuckDBPyConnection, found: Found) -> dict[str, tuple[int, int]] | None:
+    """Per file how many different names are not read, and of how many records (0: its header says so); None where no reader tells."""
+    if not con.execute("select count(*) from duckdb_tables() where table_name = 'ignored' and temporary").fetchall()[0][0]:
+        return None
+    rows = con.execute(
+        f"""
+        with same as (
+            select {"source_file" if found.many else "$first"} as path, names, count(source_row) as records
+            from ignored
+            group by all
+        )
+        select path, len(list_distinct(flatten(list(names)))), sum(records)::bigint from same group by all
+        """,
+        {} if found.many else {"first": found.files[0].name},
+    ).fetchall()
+    return {path: (names, records) for path, names, records in rows}
 
 
 def _holds(rule: bool | FileRule, found: Found) -> bool:

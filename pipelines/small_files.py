@@ -72,7 +72,7 @@ def join(files: Sequence[File], contents: Sequence[Content], target: Path) -> Ru
 
 
 def say_where(con: duckdb.DuckDBPyConnection, runs: Runs) -> None:
-    """`parsed` with `source_file`, and with `source_row` as the physical line of that file."""
+    """`parsed` with `source_file`, and with `source_row` as the physical line of that file; `ignored` with `source_file`."""
     con.execute(
         "create or replace temp table runs as select unnest($row)::bigint as first_row, unnest($path)::varchar as source_file,"
         " unnest($line)::bigint as line",
@@ -82,6 +82,10 @@ def say_where(con: duckdb.DuckDBPyConnection, runs: Runs) -> None:
         "create or replace temp table parsed as select p.* replace (p.source_row - r.first_row + r.line as source_row), r.source_file"
         " from parsed p asof join runs r on p.source_row >= r.first_row"
     )
+    if con.execute("select count(*) from duckdb_tables() where table_name = 'ignored' and temporary").fetchall()[0][0]:
+        con.execute(
+            "create or replace temp table ignored as select i.*, r.source_file from ignored i asof join runs r on i.source_row >= r.first_row"
+        )
     con.execute("drop table runs")
 
 

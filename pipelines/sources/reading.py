@@ -9,7 +9,7 @@ import gzip
 import io
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -200,11 +200,19 @@ def load_csv(
     header = csv_header(delivery, path)
     found = positions(delivery, path, header, required)
     columns = {name: found.get(name.lower()) for name in (*required, *optional)}
+    note_ignored_columns(con, header, {header[n] for n in columns.values() if n is not None})
     select_csv(con, delivery, path, f"create or replace temp table {table} as {{}}", columns, len(header), nothing)
     return found
 
 
 CSV = "$path, columns = $columns, auto_detect = false, header = true, delim = ',', quote = '\"', escape = '\"', strict_mode = true"
+
+
+def note_ignored_columns(con: duckdb.DuckDBPyConnection, header: Iterable[str], read: Collection[str]) -> None:
+    """Adds to temp table `ignored` the names of a header that are not read; they are those of every record."""
+    con.execute("create temp table if not exists ignored(source_row bigint, names varchar[])")
+    if names := [name for name in header if name not in read]:
+        con.execute("insert into ignored values (null, ?)", [names])
 
 
 def select_csv(

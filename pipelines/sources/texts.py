@@ -10,8 +10,16 @@ import duckdb
 
 from pipelines.errors import Refused
 from pipelines.sources import Delivery
-from pipelines.sources.gateway.lines import BAD_RECORD, JSON_SUFFIXES, json_records
-from pipelines.sources.reading import are_missing, csv_header, load_csv, quoted, refuse_other_types, where
+from pipelines.sources.gateway.lines import BAD_RECORD, JSON_SUFFIXES, json_records, note_ignored
+from pipelines.sources.reading import (
+    are_missing,
+    csv_header,
+    load_csv,
+    note_ignored_columns,
+    quoted,
+    refuse_other_types,
+    where,
+)
 
 SUFFIXES = {"csv": (".csv", ".csv.gz"), "jsonl": JSON_SUFFIXES, "parquet": (".parquet",)}
 ALL_SUFFIXES = tuple(suffix for group in SUFFIXES.values() for suffix in group)
@@ -74,6 +82,7 @@ def _jsonl(con: duckdb.DuckDBPyConnection, delivery: Delivery, names: Names, _op
         f" select source_row, bad_record, {', '.join(selects)} from records",
         {"path": glob.escape(str(path)), "at": at},
     )
+    note_ignored(con, path, {name for choices in names.values() for column in choices for name in (column, column.split(".")[0])})
     return {name: f"t{n}" for n, name in enumerate(names)}
 
 
@@ -102,6 +111,7 @@ def _parquet(
         f" {', '.join(selects)} from read_parquet($path)",
         {"path": file},
     )
+    note_ignored_columns(con, types, {name for column in found.values() if column for name in (column, column.split(".")[0])})
     return {name: f"t{n}" for n, name in enumerate(names)}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterable
 from datetime import date
@@ -11,7 +12,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from pipelines import landing
+from pipelines import landing, small_files
 from pipelines.home import Home
 from pipelines.policy.files import Sources
 from pipelines.warehouse import memory
@@ -100,3 +101,57 @@ def test_a_trace_line_holds_many_calls_or_none(tmp_path: Path) -> None:
         land(con, tmp_path, {"a.jsonl": text}, format="otel_genai", fields={"gateway_team": "team.id"})
         assert files(con, "state", "good", "rejected") == [("landed", 3, 1)]
         assert con.execute("select source_row, byte_offset, reason from quarantine").fetchall() == [(3, text.index('{"cut'), "bad_json")]
+
+
+def test_fields_that_nobody_reads_are_counted_and_never_named(tmp_path: Path) -> None:
+    lines = [json.dumps(spend_log("a", secret_prompt="tell me", other=1)), json.dumps(spend_log("b")), json.dumps(spend_log("c", other=2)), "{"]
+    with memory() as con:
+        land(con, tmp_path, {"a.jsonl": "\n".join(lines)}, format="litellm")
+        assert files(con, "ignored_fields", "ignored_lines") == [(2, 2)]
+        assert not con.execute("select * from source_files s where s::varchar like '%secret%' or s::varchar like '%tell me%'").fetchall()
+
+
+def test_a_declared_log_counts_what_its_places_do_not_name(tmp_path: Path) -> None:
+    with memory() as con:
+        land(con, tmp_path, {"a.jsonl": '{"start_time": "2026-10-03T12:00:01Z", "hidden": {"start_time": 1}}\n'}, format="envoy")
+        assert files(con, "ignored_fields", "ignored_lines") == [(1, 1)]
+
+
+def test_a_header_tells_of_every_record(tmp_path: Path) -> None:
+    text = "id,at,said,model\na,2026-10-03 12:00:01,hello,m\nb,2026-10-03 12:00:01,,m\n"
+    fields = {"event_id": "id", "occurred_at": "at", "model": "model"}
+    with memory() as con:
+        land(con, tmp_path, {"a.csv": text}, format="mapped", file="csv", fields=fields)
+        assert files(con, "good + rejected", "ignored_fields", "ignored_lines") == [(2, 1, 2)]
+
+
+def test_each_of_many_small_files_counts_its_own_fields(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(small_files, "MANY", 2)
+    with memory() as con:
+        land(con, tmp_path, {"a.jsonl": json.dumps(spend_log("a", x=1, y=2)), "b.jsonl": json.dumps(spend_log("b"))}, format="litellm")
+        assert files(con, "ignored_fields", "ignored_lines") == [(2, 1), (0, 0)]
+
+
+def test_a_large_packed_file_lands_like_a_plain_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(small_files, "SMALL", 0)
+    text = "\n".join([json.dumps(spend_log("a")), "", "{", json.dumps(spend_log("b", prompt_tokens=-1)), json.dumps(spend_log("c"))])
+    told = []
+    for name in ("plain", "packed"):
+        home = Home(tmp_path / name)
+        folder = home.landing / "gateway" / "s"
+        folder.mkdir(parents=True)
+        if name == "packed":
+            (folder / "a.jsonl.gz").write_bytes(gzip.compress(text.encode()))
+            (folder / "b.jsonl.gz").write_bytes(gzip.compress(json.dumps(spend_log("d")).encode()))
+            (folder / "copy.jsonl.gz").write_bytes(gzip.compress(text.encode()))
+        else:
+            (folder / "a.jsonl").write_text(text)
+            (folder / "b.jsonl").write_text(json.dumps(spend_log("d")))
+            (folder / "copy.jsonl").write_text(text)
+        with memory() as con:
+            land(con, home.root, {}, format="litellm")
+            counts = files(con, "state", "lines", "blank", "good", "rejected", "inserted", "seq", "content_sha256")
+            told.append((counts, con.execute("select * exclude (path, delivery_id) from quarantine order by source_row").fetchall()))
+        assert not (home.scratch / "contents").exists()
+    assert told[0] == told[1]
+    assert [row[0] for row in told[0][0]] == ["landed", "landed", "same_content"]

@@ -13,7 +13,14 @@ import duckdb
 
 from pipelines.errors import Refused
 from pipelines.sources import Delivery
-from pipelines.sources.reading import are_missing, csv_header, refuse_other_types, select_csv, where
+from pipelines.sources.reading import (
+    are_missing,
+    csv_header,
+    note_ignored_columns,
+    refuse_other_types,
+    select_csv,
+    where,
+)
 
 Columns = Mapping[str, tuple[str, ...]]  # our name -> the names a file may use for it, as `named` gives them; the first wins
 
@@ -39,6 +46,7 @@ def load_tables(
             header = csv_header(delivery, path)
             found = _positions(delivery, path, header, columns, required, named, promised)
             select_csv(con, delivery, path, into, found, len(header), nothing)
+            note_ignored_columns(con, header, {header[n] for n in found.values() if n is not None})
         present |= {name for name, position in found.items() if position is not None}
     con.execute(
         f"create or replace temp table {table} as select row_number() over (order by file, line) as record, * from {table}"
@@ -101,6 +109,7 @@ def _load_parquet(
             for name, position in found.items()
         )
         con.execute(into.format(f"select row_number() over () as record, {wanted} from read_parquet($path)"), file)
+        note_ignored_columns(con, [row[0] for row in types], {types[n][0] for n in found.values() if n is not None})
     except duckdb.Error:
         raise Refused("not a readable Parquet file", where(delivery, path), "deliver the file again, whole") from None
     return found

@@ -11,6 +11,7 @@ A source may say better in sources.yaml: its `fields` (as of format `mapped`) ta
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,6 +29,7 @@ from pipelines.sources.gateway.lines import (
     in_lines,
     json_records,
     macros,
+    note_ignored,
     number_lines,
 )
 from pipelines.sources.gateway.mapped import ALIASES
@@ -87,7 +89,7 @@ class Log:
         macros(con)
         reading.macros(con)
         own = fields_of(getattr(source, "fields", None), LOGGED, ALIASES, "usage_events")
-        texts, params = self._texts(delivery, own)
+        texts, params = self._texts(con, delivery, own)
         inclusive = self.inclusive and getattr(source, "tokens", None) != "exclusive"
         if len(self.calls) == 1:
             (call,) = self.calls
@@ -116,8 +118,8 @@ class Log:
         fields |= {"occurred_at": f"any_time({fields['occurred_at']}, 'UTC')"}
         return ", ".join(f"({sql})::{'timestamp' if name == 'occurred_at' else 'varchar'} as {name}" for name, sql in fields.items())
 
-    def _texts(self, delivery: Delivery, own: dict[str, Mapped]) -> tuple[str, dict[str, Any]]:
-        """A SELECT of source_row, bad_record and each text, and its values; every record is parsed once, whatever is read of it."""
+    def _texts(self, con: duckdb.DuckDBPyConnection, delivery: Delivery, own: dict[str, Mapped]) -> tuple[str, dict[str, Any]]:
+        """A SELECT of source_row, bad_record and each text, and its values; every record is parsed once, whatever is read of it. Notes what is not read."""
         places = _Places(self.opened, self.nothing)
         params: dict[str, Any] = {"path": glob.escape(str(delivery.paths[0]))}
         columns = {name: places.first(where) for name, where in self.texts.items()}
@@ -127,6 +129,7 @@ class Log:
         selects = ", ".join(f"{sql} as {name}" for name, sql in columns.items())
         documents = "".join(f", found[{places.index(json_path(name.split('.')))}] as document_{n}" for n, name in enumerate(self.opened))
         found = "".join(f", if(json_valid(document_{n}), document_{n}, null) ->> $inside_{n} as found_{n}" for n in range(len(self.opened)))
+        note_ignored(con, delivery.paths[0], places.names())
         params |= {"places": places.paths[""]} | {f"inside_{n}": places.paths[name] for n, name in enumerate(self.opened)}
         return (
             f"""
@@ -160,6 +163,11 @@ class _Places:
         if path not in self.paths[parent]:
             self.paths[parent].append(path)
         return self.paths[parent].index(path) + 1
+
+    def names(self) -> set[str]:
+        """The top-level names that a record is asked for."""
+        found = (re.match(r'\$\.("(?:[^"\\]|\\.)*"|[^.\[]+)', path) for path in self.paths[""])
+        return {name[1].strip('"').replace('\\"', '"') for name in found if name}
 
     def _of(self, place: str) -> list[str]:
         parent = next((name for name in self.paths if name and place.startswith(f"{name}.")), "")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import glob
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from pipelines.sources.reading import where
 
 Shape = Mapping[str, Any]  # of a record: field -> SQL type, or the shape of the object it holds
 
+LOOKED_AT = 2_000  # records of a delivery whose names are compared with those that are read: all of them would cost a second parse
 MAX_TOKENS = 1_000_000_000_000
 JSON_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".ndjson", ".ndjson.gz")
 LINES = "read_ndjson_objects($path, ignore_errors = true, maximum_object_size = 16777216) with ordinality"
@@ -152,6 +153,29 @@ def not_objects(con: duckdb.DuckDBPyConnection, path: Path) -> None:
 def _struct(shape: Shape) -> str:
     fields = (f'"{name}" {_struct(kind) if isinstance(kind, Mapping) else kind}' for name, kind in shape.items())
     return f"STRUCT({', '.join(fields)})"
+
+
+def note_ignored(con: duckdb.DuckDBPyConnection, path: Path, read: Iterable[str]) -> None:
+    """Temp table `ignored` of source_row and the top-level names that are not in `read`, of the first records that have some."""
+    con.execute(
+        f"""
+        create or replace temp table ignored as
+        with looked as materialized (
+            select source_row, json_keys(json) as keys
+            from (select ordinality as source_row, json from {json_records(path)} limit {LOOKED_AT})
+            where json_type(json) = 'OBJECT'
+        ),
+        distinct_keys as (
+            select keys, list_filter(keys, lambda name: not list_contains($read::varchar[], name)) as names
+            from (select distinct keys from looked)
+        )
+        select l.source_row, k.names
+        from looked l
+        join distinct_keys k on k.keys = l.keys
+        where len(k.names) > 0
+        """,
+        {"path": glob.escape(str(path)), "read": list(read)},
+    )
 
 
 def every_line(con: duckdb.DuckDBPyConnection, delivery: Delivery, table: str) -> None:

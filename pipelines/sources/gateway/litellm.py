@@ -23,6 +23,7 @@ from pipelines.sources.gateway.lines import (
     in_lines,
     macros,
     not_objects,
+    note_ignored,
     number_lines,
     tag,
     typed_records,
@@ -86,6 +87,7 @@ def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> Non
         spend = "case when f.request_id is not null and json_type(f.metadata) = 'VARCHAR' then nullif(f.metadata ->> '$', '') end"
         records = f"select *, {spend} as text from ({records})"
         _clean(con, path, records, AS_TEXT, params | {"metadata": json.dumps(METADATA)})
+    note_ignored(con, path, FIELDS)
     number_lines(con, delivery)
 
 
