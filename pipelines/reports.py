@@ -19,7 +19,7 @@ from pipelines.books import Entry, file_sha256
 from pipelines.run import Run, digest
 from pipelines.warehouse import replace_durably, sync, write_text
 
-PAGES = ("index.html", "rate-card.html", "overview.html")
+PAGES = ("index.html", "rate-card.html", "overview.html", "engineering.html")
 MANIFEST = "manifest.json"
 _KINDS = {".xlsx": "workbook", ".html": "page"}
 
@@ -52,7 +52,7 @@ class Issued:
 
 def write(run: Run, database: Path) -> list[Issued]:
     """Bring reports/ in step with the published tables in `database`; returns every file of every version that belongs there."""
-    from pipelines.render import index, overview
+    from pipelines.render import engineering, index, overview
 
     run.home.reports.mkdir(parents=True, exist_ok=True)
     con = duckdb.connect(str(database), read_only=True)
@@ -74,7 +74,7 @@ def write(run: Run, database: Path) -> list[Issued]:
         for folder in run.home.reports.glob("*/draft"):
             if (folder.parent.name, 0) not in known:
                 shutil.rmtree(folder)
-        pages = dict(zip(PAGES, (index.page(con, [asdict(one) for one in issued]), index.rate_card(con), overview.page(con)), strict=True))
+        pages = dict(zip(PAGES, (index.page(con, [asdict(one) for one in issued]), index.rate_card(con), overview.page(con), engineering.page(con)), strict=True))
     finally:
         con.close()
     for name, page in pages.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from functools import cache
@@ -28,7 +29,7 @@ def _environment() -> Environment:
         loader=FileSystemLoader(str(asset("reports", "templates"))), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {
-        "money": money, "signed": signed, "rate": rate, "size": size, "quantity": quantity, "clean": cell_text, "href": lambda text: quote(text, safe="/"),
+        "money": money, "signed": signed, "rate": rate, "size": size, "percent": percent, "quantity": quantity, "clean": cell_text, "href": lambda text: quote(text, safe="/"),
     }  # fmt: skip
     return environment
 
@@ -49,12 +50,22 @@ def rate(amount: Decimal) -> str:
     return f"{whole}.{digits.rstrip('0').ljust(2, '0')}"
 
 
-def quantity(amount: Decimal | None) -> str:
+def quantity(amount: Decimal | int | None) -> str:
     """Up to four decimals."""
     if amount is None:
         return "–"
-    text = f"{amount.quantize(Decimal('0.0001')):,f}"
+    text = f"{Decimal(amount).quantize(Decimal('0.0001')):,f}"
     return text.rstrip("0").rstrip(".").replace("-", "−")
+
+
+def percent(share: Decimal | None) -> str:
+    return "–" if share is None else f"{share:,.1f}%".replace("-", "−")
+
+
+def widths(amounts: Sequence[Decimal]) -> list[str]:
+    """How wide a bar is for each amount, in percent of the largest."""
+    largest = max((abs(amount) for amount in amounts), default=ZERO) or Decimal(1)
+    return [f"{abs(amount) * 100 / largest:.1f}" for amount in amounts]
 
 
 def size(number: int) -> str:

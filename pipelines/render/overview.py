@@ -129,8 +129,8 @@ def _drivers(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:
     top, rest = moved[:DRIVERS], moved[DRIVERS:]
     if rest:
         top = [*top, {"name": f"{len(rest)} others", **{key: sum((one[key] for one in rest), ZERO) for key in ("cost", "prior", "change")}}]
-    largest = max((abs(one["change"]) for one in top), default=ZERO) or Decimal(1)
-    return [{**one, "said": words.change(one["cost"], one["prior"]), "width": f"{abs(one['change']) * 100 / largest:.1f}"} for one in top]
+    widths = html.widths([one["change"] for one in top])
+    return [{**one, "said": words.change(one["cost"], one["prior"]), "width": width} for one, width in zip(top, widths, strict=True)]
 
 
 def _teams(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:
