@@ -83,6 +83,11 @@ class Found:
         return tuple(content.plain or file.path for file, content in zip(self.files, self.contents, strict=True))
 
     @property
+    def as_landed(self) -> Found:
+        """The same, to be read later: the next file takes the place of an inflated copy."""
+        return replace(self, contents=tuple(replace(content, plain=None) for content in self.contents))
+
+    @property
     def lines(self) -> int:
         return sum(content.lines for content in self.contents[: self.data])
 
@@ -213,10 +218,9 @@ def _arrive(
             problems.append(_problem("waiting", f"{changed} changed after its manifest was written; waiting for the next one", found.files[0]))
             continue
         if batch := batch_of.get((found.kind, found.source, found.contents[0].sha256)):
-            contents = tuple(replace(content, plain=None) for content in found.contents)
-            again.setdefault(batch, []).append(replace(found, contents=contents))
+            again.setdefault(batch, []).append(found.as_landed)
         elif _came_back(found, last, overtaken):
-            new[delivery] = found
+            new[delivery] = found.as_landed
             if arrivals.known[delivery][0] < last[found.files[0].name][1]:
                 returned.add(delivery)
         elif delivery in new or landed.get(delivery, ("", ""))[0] == found.reader:
