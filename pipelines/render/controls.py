@@ -70,6 +70,7 @@ def team_sheet(team: Team, title: str) -> None:
     ws = team.book.sheet(title, "Controls and reconciliation", [c.width for c in CHECKS])
     row = check_block(team.book, ws, 4, team_checks(team))
     row = _hashes(team, ws, row)
+    row = _approvals(team, ws, row)
     _invoices(team, ws, row)
 
 
@@ -82,24 +83,39 @@ def team_checks(team: Team) -> list[Check]:
     ledger_rows = Decimal(team.detail.ledger_rows)
     held = Decimal(figures.ledger_rows(team.con, **team.scope))
     detail = ("SUM(Detail[Amount])", exact)
-    allowed = CENT * max(1, len(lines))
+    rounded = CENT * figures.roundings(team.con, team.period, team.scope["version"])
+    allowed = rounded * max(1, len(lines))
     checks = [
         Check("Statement ties to its lines", "The total of the statement is the sum of its lines, to the cent", total, (f"Statement!{team.total_cell}", posted)),
         Check("Lines tie to Detail", "What the lines sum from is in Detail; below a cent per line is rounding", total, detail, allowed),
         Check("Every line ties to Detail", "Sum of the differences on the Statement sheet", ZERO, (f"Statement!N{team.total_cell[1:]}", ZERO)),
-        Check("Rounding", "The largest rounding of any one line is below one cent", ZERO, worst, CENT),
+        Check("Rounding", "The largest rounding of any one line is below one cent for each version of the month", ZERO, worst, rounded),
         Check("Nothing off the lines", "Detail that is on no line: amounts too small for a cent", on_lines, detail, allowed),
         Check("Ledger row count", "No ledger row is missing from Detail", held, ("SUM(Detail[Ledger rows])", ledger_rows), format=COUNT),
     ]
     used = sum((use["amount"] for use in figures.uses(team.con)), ZERO)
     direct = sum((line["exact"] for line in lines if line["category"] == "direct"), ZERO)
     checks.append(Check("Usage ties to the lines", "What the Usage sheet shows is what the lines of own usage sum from", direct, (team.used_cell, used) if team.used_cell else used, allowed))
+    if team.posted:
+        checks += _journal_checks(team)
     if team.days:
         days = sum((sum(split, ZERO) for _, split in team.days), team.earlier)
         checks.append(Check("Days tie to Detail", "The Days sheet shows the same money", (f"Days!{team.days_cell}", days), detail, CENT))
     if team.gaps:
         largest = (f"MAX(MAX({team.gap_cells}),-MIN({team.gap_cells}))", max(abs(gap) for gap in team.gaps))
         checks.append(Check("Shares can be computed again", "Largest difference on Shared costs: what our units of all units give, and our part", ZERO, largest, 2 * CENT))
+    return checks
+
+
+def _journal_checks(team: Team) -> list[Check]:
+    """Debits equal credits; what is posted as expense is what the statement charges, unless a version posts only what changed."""
+    first, _, last = team.journal_rows.partition(":")
+    sides = [sum((line[side] for line in team.posted), ZERO) for side in ("debit", "credit")]
+    debit, credit = ((f"SUM(Journal!{c}{first}:{c}{last})", value) if first else value for c, value in zip("JK", sides, strict=True))
+    checks = [Check("Journal balances", "Debits equal credits", debit, credit)]
+    if all(line["kind"] != "correction" for line in team.posted):
+        expense = sum((line["debit"] - line["credit"] for line in team.posted if line["role"] == "expense" and line["kind"] not in ("accrual", "reversal")), ZERO)
+        checks.append(Check("Journal posts the statement", "Expense that is posted is the total of the statement", team.total, expense))
     return checks
 
 
@@ -115,6 +131,26 @@ def _hashes(team: Team, ws: Any, row: int) -> int:
         team.book.good_or_bad(ws, f"H{row}")
         row += 1
     return row + 1
+
+
+def _approvals(team: Team, ws: Any, row: int) -> int:
+    """Who prepared, reviewed and approved these figures, and what the team disputes; nothing where neither is known."""
+    steps, disputes = figures.approvals(team.con, team.period, team.scope["version"]), figures.disputed(team.con, team.period, team.scope["team_id"])
+    if steps:
+        team.book.section(ws, row, 2, 8, "Who stands for these figures")
+        for step in steps:
+            row += 1
+            said = {"prepare": "Prepared", "review": "Reviewed", "approve": "Approved"}.get(step["step"], words.plain(step["step"]))
+            team.book.line(ws, row, CHECKS[:2], [said, f"{step['actor']}, of the figures as of {step['through']}"])
+        row += 2
+    if disputes:
+        team.book.section(ws, row, 2, 8, "Disputes")
+        for one in disputes:
+            row += 1
+            said = ". ".join(part for part in (f"{one['amount']:,.2f} {one['currency']}: {one['reason']}", one["resolution"]) if part)
+            team.book.line(ws, row, CHECKS[:2], [f"{words.plain(one['state'])}, opened on {one['opened_on']}", said])
+        row += 2
+    return row
 
 
 def _invoices(team: Team, ws: Any, row: int) -> None:

@@ -44,6 +44,21 @@ def rows(con: duckdb.DuckDBPyConnection, sql: str, **values: Any) -> list[Row]:
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
+def has(con: duckdb.DuckDBPyConnection, table: str) -> bool:
+    """Whether the database has this table: one that was published before the table was known has not."""
+    return con.execute("select count(*) > 0 from duckdb_tables() where table_name = $table", {"table": table}).fetchall()[0][0]
+
+
+def _fx(con: duckdb.DuckDBPyConnection) -> tuple[str, str]:
+    """(join, rate) that convert ledger row `l` to the currency of its line `s`; a line of several months has a rate for each."""
+    if not has(con, "exchange_rates"):
+        return "", "coalesce(s.fx_rate, 1)"
+    return (
+        "left join exchange_rates x on x.period = l.original_period and x.currency = l.billing_currency",
+        "coalesce(s.fx_rate, case when l.billing_currency <> s.currency then x.rate end, 1)",
+    )
+
+
 def statements(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
     chosen = "and team_id = $team_id" if "team_id" in scope else ""
     return rows(
@@ -59,26 +74,33 @@ def lines(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
     `covered`: the line has cost, but the rate card charges for its use instead. `sold`: what the platform sold at the rate.
     """
     chosen = "and s.team_id = $team_id" if "team_id" in scope else ""
-    found = rows(
+    join, rate = _fx(con)
+    return rows(
         con,
         f"""
         with behind as (
             select
-                line_id, sum(chargeback_cost)::decimal(38, 12) as cost, bool_or(method = 'rate') as sold,
-                count(*) filter (chargeback_cost <> 0) = 0 and sum(effective_cost) <> 0 as covered
-            from ledger where period = $period and version = $version {chosen.replace("s.", "")} group by all
+                l.line_id, sum((l.chargeback_cost * {rate})::decimal(38, 12))::decimal(38, 12) as exact, bool_or(l.method = 'rate') as sold,
+                count(*) filter (l.chargeback_cost <> 0) = 0 and sum(l.effective_cost) <> 0 as covered
+            from statement_lines s
+            join ledger l on l.line_id = s.line_id and l.period = s.period and l.version = s.version
+            {join}
+            where s.period = $period and s.version = $version {chosen}
+            group by all
         )
         select
-            s.*, coalesce(b.cost, 0)::decimal(38, 12) as cost, coalesce(b.sold, false) as sold, coalesce(b.covered, false) as covered
+            s.*, coalesce(b.exact, 0)::decimal(38, 12) as exact, coalesce(b.sold, false) as sold, coalesce(b.covered, false) as covered
         from statement_lines s left join behind b using (line_id)
         where s.period = $period and s.version = $version {chosen}
         order by s.team_id, s.line_no
         """,
         **scope,
     )
-    for line in found:
-        line["exact"] = line["cost"] * (line["fx_rate"] or 1)
-    return found
+
+
+def roundings(con: duckdb.DuckDBPyConnection, period: str, version: int) -> int:
+    """How often the lines were rounded: a version of a reopened month keeps the cents of the one before and rounds only what came since."""
+    return version or con.execute("select version + 1 from periods where period = $period", {"period": period}).fetchall()[0][0]
 
 
 def take(con: duckdb.DuckDBPyConnection, **scope: Any) -> None:
@@ -86,14 +108,31 @@ def take(con: duckdb.DuckDBPyConnection, **scope: Any) -> None:
 
     `amount` is in the statement's currency. `use_no` is the row of the sheet Usage: 1 is what costs most of the project that costs most.
     """
-    con.execute("create or replace temp table mine as" + _MINE, scope)
+    join, rate = _fx(con)
+    con.execute(
+        f"""
+        create or replace temp table mine as
+        with meters as (select charge_id, any_value(sku_meter) as meter from charges where period = $period group by all)
+        select
+            l.ledger_id, l.charge_id, s.line_no, l.line_id, l.usage_date, l.category, l.activity, l.service, l.model, m.meter, l.project_id, l.application,
+            l.environment, l.cost_pool, l.rule_id, l.method, l.original_period, l.estimate_status, l.billing_currency, l.consumed_unit as unit,
+            l.consumed_quantity as quantity, l.list_cost, l.effective_cost, l.billed_cost, l.chargeback_cost,
+            (l.chargeback_cost * {rate})::decimal(38, 12) as amount
+        from ledger l
+        left join meters m on m.charge_id = l.charge_id
+        left join statement_lines s on s.line_id = l.line_id and s.period = l.period and s.version = l.version and s.team_id = l.team_id
+        {join}
+        where l.period = $period and l.version = $version and l.team_id = $team_id
+        """,
+        scope,
+    )
     con.execute(
         """
         create or replace temp table uses as
         with summed as (
             select
                 project_id, service, model, meter, unit, billing_currency, sum(quantity)::decimal(38, 12) as quantity,
-                sum(list_cost)::decimal(38, 12) as list_cost, sum(amount)::decimal(38, 12) as amount, max(fx_rate) as fx_rate
+                sum(list_cost)::decimal(38, 12) as list_cost, sum(amount)::decimal(38, 12) as amount
             from mine where category = 'direct' group by all
         ),
         projects as (select project_id, sum(amount)::decimal(38, 12) as project_amount from summed group by all)
@@ -104,20 +143,6 @@ def take(con: duckdb.DuckDBPyConnection, **scope: Any) -> None:
         from summed s join projects p on p.project_id is not distinct from s.project_id
         """
     )
-
-
-_MINE = """
-    with meters as (select charge_id, any_value(sku_meter) as meter from charges where period = $period group by all)
-    select
-        l.ledger_id, l.charge_id, s.line_no, l.line_id, l.usage_date, l.category, l.activity, l.service, l.model, m.meter, l.project_id, l.application,
-        l.environment, l.cost_pool, l.rule_id, l.method, l.original_period, l.estimate_status, l.billing_currency, l.consumed_unit as unit,
-        l.consumed_quantity as quantity, l.list_cost, l.effective_cost, l.billed_cost, l.chargeback_cost, coalesce(s.fx_rate, 1) as fx_rate,
-        (l.chargeback_cost * coalesce(s.fx_rate, 1))::decimal(38, 12) as amount
-    from ledger l
-    left join meters m on m.charge_id = l.charge_id
-    left join statement_lines s on s.line_id = l.line_id and s.period = l.period and s.version = l.version and s.team_id = l.team_id
-    where l.period = $period and l.version = $version and l.team_id = $team_id
-"""
 
 
 @dataclass(frozen=True)
@@ -178,7 +203,7 @@ def uses(con: duckdb.DuckDBPyConnection) -> list[Row]:
         union all by name
         select
             {MOST_USES} as use_no, 'all smaller ones' as service, sum(list_cost)::decimal(38, 12) as list_cost, sum(amount)::decimal(38, 12) as amount,
-            case when count(distinct billing_currency) = 1 then max(billing_currency) end as billing_currency, max(fx_rate) as fx_rate
+            case when count(distinct billing_currency) = 1 then max(billing_currency) end as billing_currency
         from uses where use_no >= {MOST_USES} having count(*) > 0
         order by use_no
         """,
@@ -388,6 +413,43 @@ def weights(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
         order by w.serving_pool, w.valid_from nulls first
         """,
         **scope,
+    )
+
+
+def posted(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
+    """The journal lines that post the team's statements; none where no journal was made."""
+    if not has(con, "journal_lines"):
+        return []
+    return rows(
+        con,
+        """
+        from journal_lines where period = $period and version = $version
+            and reference in (select statement_id from statements where period = $period and version = $version and team_id = $team_id)
+        order by je_id, line_no
+        """,
+        **scope,
+    )
+
+
+def approvals(con: duckdb.DuckDBPyConnection, period: str, version: int) -> list[Row]:
+    """Who prepared, reviewed and approved the version, as far as it counts; of a draft, the version it will be."""
+    if not has(con, "approvals"):
+        return []
+    return rows(
+        con,
+        "select a.step, a.actor, a.through from approvals a join periods p using (period)"
+        " where a.period = $period and a.counts and a.version = case when $version = 0 then p.version + 1 else $version end order by a.number nulls first",
+        period=period,
+        version=version,
+    )
+
+
+def disputed(con: duckdb.DuckDBPyConnection, period: str, team_id: str) -> list[Row]:
+    """The team's disputes of the month's statements."""
+    if not has(con, "disputes"):
+        return []
+    return rows(
+        con, "from disputes where period = $period and team_id = $team_id order by opened_on, dispute_id", period=period, team_id=team_id
     )
 
 

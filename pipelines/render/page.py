@@ -27,6 +27,7 @@ def html_of(team: Team, workbook: str, whole_detail: str | None = None) -> str:
         "statement.html.j2",
         team=team, name=team.name, month=month(team.period), tiles=[_tile(one) for one in story.tiles(team)],
         holds=all(check.holds for check in checks), checks=checks, workbook=workbook, whole_detail=whole_detail,
+        dispute_until=team.statements[0].get("dispute_until"),
         months=team.months, month_chart=html.stacked([short_month(one["period"]) for one in team.months], values, parts, 420) if len(values) > 1 else None,
         day_chart=html.stacked([_day(day) for day, _ in team.days], days, parts[:2], 640) if days else None, day_names=parts,
         resources=_bars(figures.by_resource(team.con)), projects=_bars(figures.by_project(team.con)),

@@ -49,7 +49,8 @@ def team_sheet(team: Team, title: str) -> None:
     book = team.book
     ws = book.sheet(title, "AI cost statement", [11.3] * 12, tall=False)
     _tiles(team, ws)
-    controls_line(book, ws, f"As of {team.statements[0]['issued_on']}")
+    until = team.statements[0].get("dispute_until")
+    controls_line(book, ws, f"As of {team.statements[0]['issued_on']}" + (f"  ·  dispute by {until}" if until else ""))
     book.section(ws, 10, 2, 4, "Month by month" if len(team.months) > 1 else "First month")
     parts = [(one["own"], one["shared"], one["other"]) for one in team.months]
     names = (team.own_words, "Shared", "Corrections and recovery")

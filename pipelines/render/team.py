@@ -1,4 +1,4 @@
-"""The figures of one team and its workbook: Summary, Statement, Shared costs, Usage, Trend, Days, Rates, Controls, Detail, Notes."""
+"""The figures of one team and its workbook: Summary, Statement, Shared costs, Usage, Trend, Days, Rates, Journal, Controls, Detail, Notes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 
 from pipelines.allocation.words import driver
-from pipelines.render import controls, figures, rates, summary, usage, words
+from pipelines.render import controls, figures, rates, summary, team_journal, usage, words
 from pipelines.render.book import (
     CHANGE,
     COUNT,
@@ -65,6 +65,7 @@ class Team:
         self.invoices = figures.invoices(con, **scope)
         self.tokens = figures.tokens(con)
         self.months = figures.trend(con, **scope)
+        self.posted = figures.posted(con, **scope)
         self.moves = figures.changes(con, **scope)
         head = self.statements[0]
         self.currency, self.name = head["currency"], head["team_name"]
@@ -85,6 +86,7 @@ class Team:
         self.total_cell = ""
         self.whole_detail: str | None = None
         self.used_cell = ""  # the total on Usage
+        self.journal_rows = ""  # first and last row on Journal
         self.days_cell = ""  # the total on Days
         self.pots = words.readable_pots(self.shared)
         self.gaps = [one for pot in self.pots if (one := gap(pot)) is not None]  # what the shares on Shared costs do not explain
@@ -94,10 +96,12 @@ class Team:
         """`whole_detail`: the file beside it with every row, where Detail had to sum them."""
         book = self.book
         self.whole_detail = whole_detail
-        for title in ("Statement", "Shared costs", "Usage", "Trend", "Days", "Rates", "Controls", "Detail", "Notes"):
+        for title in ("Statement", "Shared costs", "Usage", "Trend", "Days", "Rates", "Journal", "Controls", "Detail", "Notes"):
             getattr(self, "_" + title.lower().replace(" ", "_"))(title)
         summary.team_sheet(self, "Summary")
         book.wb.move_sheet("Summary", 1 - len(book.wb.sheetnames))
+        if "Journal" in book.wb.sheetnames:
+            book.wb.move_sheet("Controls", -1)
         book.wb.active = 0
         book.name("Total_charge", "Statement", self.total_cell)
         book.name("Prior_month", "Statement", self.total_cell.replace("K", "O"))
@@ -303,6 +307,9 @@ class Team:
 
     def _rates(self, title: str) -> None:
         rates.sheet(self.book, title, self.con, self.period, self.scope["version"], self.scope["team_id"])
+
+    def _journal(self, title: str) -> None:
+        team_journal.sheet(self, title)
 
     def _controls(self, title: str) -> None:
         controls.team_sheet(self, title)

@@ -19,12 +19,20 @@
 with newest as (
     select period, max(version) as version from statement_lines group by all
 ),
-months as (
-    select s.period, s.version, n.period as before, n.version as before_version
+-- The ledger rows behind a version: its own, else those of the month as they stand.
+behind as (
+    select s.period, s.version, coalesce(max(l.version) filter (l.version = s.version), max(l.version)) as ledger_version
     from (select distinct period, version from statement_lines) s
+    left join (select distinct period, version from ledger) l on l.period = s.period
+    group by all
+),
+months as (
+    select s.period, s.version, s.ledger_version, n.period as before, n.version as before_version, o.ledger_version as before_ledger_version
+    from behind s
     join periods p on p.period = s.period
     left join periods b on b.ends_on = p.starts_on
     left join newest n on n.period = b.period
+    left join behind o on o.period = n.period and o.version = n.version
 ),
 lines as (
     select m.period, m.version, true as is_now, s.team_id, s.category, s.service, s.model, s.activity, s.line_id, s.amount, s.currency, s.fx_rate
@@ -61,7 +69,7 @@ items as (
         money(coalesce(sum(pico(h.cost * coalesce(n.fx_rate, 1))) filter (not n.is_now), 0)) as c0
     from lines n
     join months m on m.period = n.period and m.version = n.version
-    join held h on h.line_id = n.line_id and h.version = case when n.is_now then m.version else m.before_version end
+    join held h on h.line_id = n.line_id and h.version = case when n.is_now then m.ledger_version else m.before_ledger_version end
     group by all
 ),
 -- Thousandths of a unit: below one there is nothing to divide by.
@@ -117,7 +125,8 @@ largest as (
     select
         *,
         (change - list_sum(cents))::decimal(18, 2) as lost,
-        list_position([abs(part) for part in cents], list_max([abs(part) for part in cents])) as place
+        case when list_max([abs(part) for part in cents]) = 0 then 5
+            else list_position([abs(part) for part in cents], list_max([abs(part) for part in cents])) end as place
     from in_cents
 )
 select

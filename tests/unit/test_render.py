@@ -659,3 +659,50 @@ def test_adjustments_and_disputes_have_their_sheets(books: dict[str, bytes]) -> 
     total = next(row for row in rows if row[0] == "September 2026")
     assert total[7] == pytest.approx(-12.347 * 0.8)
     assert "Cost that found no owner" in texts(books["company"]) or "No reason given" in texts(books["company"])
+
+
+def test_the_journal_of_a_team_is_its_own_entries_and_balances() -> None:
+    con = company(days=2)
+    total = con.execute("select sum(total_amount) from statements where period = '2026-10' and team_id = 'search'").fetchone()[0]
+    con.execute(
+        """
+        create or replace table journal_lines as
+        select '2026-10' as period, 0 as version, je_id, line_no, date '2026-10-31' as posting_date, 'DE01' as legal_entity, null as partner_entity, 'chargeback' as kind,
+            role, 'USD' as currency, '6215' as gl_account, 'CC-4120' as cost_center, 'search' as team_id, 'inference' as activity,
+            debit::decimal(18, 2) as debit, credit::decimal(18, 2) as credit, $memo as line_memo, $memo as header_memo, reference, null::date as reversal_date
+        from (values ('J1', 1, 'expense', $total, 0, 'APN-2026-10-search'), ('J1', 2, 'recovery', 0, $total, 'APN-2026-10-search'),
+                     ('J2', 1, 'expense', 5, 0, 'APN-2026-10-support')) t(je_id, line_no, role, debit, credit, reference)
+        """,
+        {"memo": HOSTILE, "total": total},
+    )
+    made = workbook.team(con, period="2026-10", version=0, team_id="search")
+    assert column(made, "Journal", "Debit")[:3] == [float(total), 0, float(total)] and column(made, "Journal", "Memo")[0] == HOSTILE
+    assert verdict(made, "Journal balances") == verdict(made, "Journal posts the statement") == "OK"
+    assert opened(made).sheetnames == ["Summary", "Statement", "Shared costs", "Usage", "Trend", "Days", "Rates", "Controls", "Journal", "Notes", "Detail"]
+    con.execute("update journal_lines set credit = credit - 1 where role = 'recovery'")
+    assert verdict(workbook.team(con, period="2026-10", version=0, team_id="search"), "Journal balances") == "CHECK"
+    con.execute("update journal_lines set credit = credit + 2, debit = debit + 1 where je_id = 'J1'")
+    assert verdict(workbook.team(con, period="2026-10", version=0, team_id="search"), "Journal posts the statement") == "CHECK"
+
+
+def test_a_line_of_several_months_is_converted_at_the_rate_of_each() -> None:
+    con = company(days=2)
+    con.execute("create or replace table exchange_rates as select '2026-09' as period, 'USD' as currency, 2::decimal(38, 12) as rate")
+    con.execute("update statement_lines set currency = 'EUR', fx_rate = case when category = 'adjustment' then null else 1 end where period = '2026-10'")
+    exact = con.execute("select sum(chargeback_cost) from ledger where period = '2026-10' and team_id = 'search' and category = 'adjustment'").fetchone()[0]
+    made = workbook.team(con, period="2026-10", version=0, team_id="search")
+    rows = [row[1:] for row in opened(made)["Statement"].iter_rows(values_only=True)]
+    heading = next(n for n, row in enumerate(rows) if row[0] == "Corrections of closed months")
+    assert rows[heading + 1][10] == pytest.approx(2 * float(exact))
+    assert [value for value in column(made, "Detail", "Amount") if value][0] and verdict(made, "Every line ties to Detail") == "OK"
+
+
+def test_who_stands_for_the_figures_and_what_is_disputed_is_on_controls() -> None:
+    con = company(days=2)
+    con.execute("create or replace table approvals as select null::integer as number, '2026-10' as period, 1 as version, 'prepare' as step, 'the night' as actor,"
+                " date '2026-10-21' as through, 'x' as figures, true as counts union all select 2, '2026-10', 1, 'approve', $actor, date '2026-10-21', 'x', true", {"actor": HOSTILE})
+    con.execute("create or replace table disputes as select 'D1' as dispute_id, '2026-10' as period, 'search' as team_id, 5.5::decimal(18, 2) as amount, 'USD' as currency, $reason as reason,"
+                " null as resolution, 'open' as state, date '2026-10-20' as opened_on, null as adjustment_period", {"reason": SCRIPT})
+    said = texts(workbook.team(con, period="2026-10", version=0, team_id="search"))
+    assert f"{HOSTILE}, of the figures as of 2026-10-21" in said and f"5.50 USD: {SCRIPT}" in said and "Open, opened on 2026-10-20" in said
+    assert "Disputes" not in texts(workbook.team(con, period="2026-10", version=0, team_id="support"))
