@@ -158,12 +158,13 @@ class Detail:
 
 def detail(con: duckdb.DuckDBPyConnection, limit: int = DETAIL_LIMIT) -> Detail:
     """The team's ledger (`take` first) as the temporary table `detail`, summed to the finest grain that has no more than `limit` rows."""
-    for level, (left_out, grain) in enumerate(_GRAINS):
+    for left_out, grain in _GRAINS:
         con.execute("create or replace temp table detail as " + _detail_select(left_out))
         (count, ledger_rows, amount) = con.execute("select count(*), coalesce(sum(ledger_rows), 0), coalesce(sum(amount), 0) from detail").fetchall()[0]
+        found = Detail(count, grain, int(ledger_rows), amount, not left_out)
         if count <= limit:
             break
-    return Detail(count, grain, int(ledger_rows), amount, level == 0)
+    return found
 
 
 def full_detail(con: duckdb.DuckDBPyConnection) -> bytes:

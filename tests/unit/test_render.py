@@ -694,7 +694,7 @@ def test_a_line_of_several_months_is_converted_at_the_rate_of_each() -> None:
     rows = [row[1:] for row in opened(made)["Statement"].iter_rows(values_only=True)]
     heading = next(n for n, row in enumerate(rows) if row[0] == "Corrections of closed months")
     assert rows[heading + 1][10] == pytest.approx(2 * float(exact))
-    assert [value for value in column(made, "Detail", "Amount") if value][0] and verdict(made, "Every line ties to Detail") == "OK"
+    assert verdict(made, "Every line ties to Detail") == "OK"
 
 
 def test_who_stands_for_the_figures_and_what_is_disputed_is_on_controls() -> None:
