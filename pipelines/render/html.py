@@ -59,7 +59,7 @@ def quantity(amount: Decimal | int | None) -> str:
 
 
 def percent(share: Decimal | None) -> str:
-    return "–" if share is None else f"{share:,.1f}%".replace("-", "−")
+    return "–" if share is None else f"{round(share, 1) + 0:,.1f}%".replace("-", "−")
 
 
 def widths(amounts: Sequence[Decimal]) -> list[str]:
