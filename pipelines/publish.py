@@ -11,7 +11,7 @@ from typing import Any
 
 import duckdb
 
-from pipelines import models, policy, reports
+from pipelines import guardrails, models, policy, reports
 from pipelines.books import file_sha256
 from pipelines.errors import Refused
 from pipelines.home import Home
@@ -95,6 +95,8 @@ TABLES = (
     Published("index_unit_costs", "all"),
     Published("outcomes", "all"),
     Published("unit_economics", "all"),
+    Published("guardrails", "all"),
+    Published("gpu_efficiency", "all"),
     Published("levers", "period, rank"),
     Published("self_hosting", "all"),
     Published("allocation_rules", "rule_id"),
@@ -135,7 +137,7 @@ def is_current(run: Run) -> bool:
     home, manifest = run.home, current_manifest(run.home)
     if manifest is None or manifest["state"] != state_fingerprint(run):
         return False
-    wanted = [home.current, *(home.reports / name for name in reports.PAGES), *(home.reports / report["path"] for report in manifest["reports"])]
+    wanted = [home.current, *(home.reports / name for name in reports.PAGES), *(home.reports / report["path"] for report in (*manifest["reports"], *manifest["guardrails"]))]
     return all(path.is_file() for path in wanted)
 
 
@@ -167,7 +169,7 @@ def publish(run: Run) -> Path:
         _build(run, version)
     run.say("write statements")
     files = reports.write(run, version)
-    manifest = _manifest(run, state, version, files)
+    manifest = _manifest(run, state, version, files, guardrails.write(run))
     write_text(home.published / f"{name}.manifest.json", json.dumps(manifest, indent=1, default=str) + "\n")
     _point(home, version)
     _collect(run)
@@ -238,7 +240,7 @@ def _verify_copy(run: Run, part: Path) -> None:
         con.execute("detach copy_of")
 
 
-def _manifest(run: Run, state: str, version: Path, files: list[reports.Issued]) -> dict[str, Any]:
+def _manifest(run: Run, state: str, version: Path, files: list[reports.Issued], feed: list[Path]) -> dict[str, Any]:
     con, home = run.con, run.home
     previous = home.published / Path(os.readlink(home.current)).with_suffix(".manifest.json").name if home.current.is_symlink() else None
     totals = con.execute(
@@ -253,6 +255,7 @@ def _manifest(run: Run, state: str, version: Path, files: list[reports.Issued]) 
         "database": {"path": version.name, "bytes": version.stat().st_size, "sha256": file_sha256(version)},
         "lake": [{"path": path, "rows": rows, "sha256": file_sha256(home.lake / path)} for path, rows in lake],
         "reports": [{"path": issued.href, "bytes": issued.bytes, "sha256": issued.sha256} for issued in files],
+        "guardrails": [{"path": str(path.relative_to(home.reports)), "bytes": path.stat().st_size, "sha256": file_sha256(path)} for path in feed],
         "totals": [dict(zip(("period", "effective_cost", "billed_cost", "chargeback_cost", "ledger_rows"), row, strict=True)) for row in totals],
         "policy": run.policy.fingerprint,
         "code": run.code,

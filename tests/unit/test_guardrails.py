@@ -1,0 +1,79 @@
+"""The feed for gateways: exact numbers, the tightest budget of a team, models that are allowed, files that stay when nothing changes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import duckdb
+import pytest
+
+from pipelines import guardrails, policy
+from pipelines.home import Home
+from pipelines.sample import policy_files
+
+THROUGH = date(2026, 10, 21)
+BUDGETS = """version: 1
+budgets:
+  - {id: search, team: search, amount: 100, models: [gpt-5-mini]}
+  - {id: search-tight, team: search, amount: 50}
+  - {id: docs, team: docs, application: document-pipeline, amount: 9}
+  - {id: support, team: support, amount: 10}
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Any:
+    shutil.copytree(policy_files(), tmp_path / "policy")
+    (tmp_path / "policy" / "budgets.yaml").write_text(BUDGETS)
+    con = duckdb.connect()
+    con.execute(
+        "create table guardrails as select id as budget_id, id as name, 'fixed' as kind, '' as for_project, 'x' as about, date '2026-10-22' as day, '2026-10' as period,"
+        " date '2026-10-21' as as_of, left_over::decimal(38, 12) as amount, 0::decimal(38, 12) as consumed, 'USD' as currency, left_over::decimal(38, 12) as remaining,"
+        " 10::bigint as days_left, 1.25::decimal(38, 2) as daily_limit, date '2026-11-01' as resets_on, 'open' as state, null::varchar as owner"
+        " from (values ('search', 70.129), ('search-tight', 20.5), ('docs', 9), ('support', 0)) t(id, left_over)"
+    )
+    con.execute(
+        "create table usage_daily as select * from (values ('search', date '2026-10-02', 1.005), ('search', date '2026-09-30', 500), ('support', date '2026-10-02', null))"
+        " t(caller_team_id, usage_date, source_cost)"
+    )
+    yield SimpleNamespace(con=con, policy=policy.load(tmp_path / "policy"), home=Home(tmp_path), through=THROUGH)
+    con.close()
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text(), parse_float=Decimal)
+
+
+def test_every_budget_with_its_scope_and_models(run: Any) -> None:
+    found = read(guardrails.write(run)[0])
+    assert found["as_of"] == "2026-10-21"
+    search, _, docs, _ = sorted(found["budgets"], key=lambda one: ("search", "search-tight", "docs", "support").index(one["id"]))
+    assert (search["remaining"], search["daily_limit"], search["allowed_models"], search["resets_on"]) == (Decimal("70.12"), Decimal("1.25"), ["gpt-5-mini"], "2026-11-01")
+    assert docs["scope"] == {"team": ["docs"], "application": ["document-pipeline"]} and docs["allowed_models"] is None
+
+
+def test_litellm_stops_a_team_when_its_tightest_budget_is_used_up(run: Any) -> None:
+    found = {one["team_id"]: one for one in read(guardrails.write(run)[1])["litellm"]}
+    assert found.keys() == {"team-search", "team-support"}  # the budget of docs is about an application, which LiteLLM does not know
+    search = found["team-search"]
+    assert search["max_budget"] == Decimal("21.50")  # 1.005 counted this month and 20.50 left, in whole cents
+    assert (search["budget_duration"], search["budget_reset_at"], search["metadata"]["budget_id"]) == ("1mo", "2026-11-01T00:00:00Z", "search-tight")
+    assert "models" not in search  # of this budget none are named
+    assert found["team-support"]["max_budget"] == 0
+
+
+def test_amounts_are_numbers_with_their_digits() -> None:
+    text = guardrails.as_json({"a": Decimal("12345678901234567890.10"), "b": Decimal("-0.05"), "c": "a \\u00005 é", "d": date(2026, 1, 2)})
+    assert '"a": 12345678901234567890.10' in text and '"b": -0.05' in text
+    assert json.loads(text)["c"] == "a \\u00005 é" and json.loads(text)["d"] == "2026-01-02"
+
+
+def test_a_file_that_says_the_same_is_left_alone(run: Any) -> None:
+    before = [path.stat().st_mtime_ns for path in guardrails.write(run)]
+    assert [path.stat().st_mtime_ns for path in guardrails.write(run)] == before
