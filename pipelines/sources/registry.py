@@ -28,6 +28,7 @@ READERS = {
     "azure_cost": "pipelines.sources.billing.azure_cost",
     "gcp_billing": "pipelines.sources.billing.gcp_billing",
     "openai_dashboard": "pipelines.sources.billing.openai_dashboard",
+    "anthropic_analytics": "pipelines.sources.billing.anthropic_analytics",
     "anthropic_console": "pipelines.sources.billing.anthropic_console",
     "openrouter": "pipelines.sources.billing.openrouter",
     "deepseek": "pipelines.sources.billing.deepseek",

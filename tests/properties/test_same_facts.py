@@ -206,10 +206,26 @@ def _azure(line: BillLine) -> dict[str, Any]:
             "BillingPeriodStartDate": "09/01/2026", "BillingPeriodEndDate": "09/30/2026"}  # fmt: skip
 
 
+def _analytics(lines: list[BillLine]) -> Made:
+    """One row for each day and combination that was asked for."""
+    sums: dict[tuple[Any, ...], Decimal] = defaultdict(Decimal)
+    for line in lines:
+        sums[line.day, line.model, line.meter, line.sub_account_id, line.long] += line.billed_cost
+    rows = []
+    for (day, model, meter, workspace, long), cost in sums.items():
+        token_type, _ = anthropic_costs.TOKEN_TYPES.get(meter or "", (None, ""))
+        group = {"model": BILLED_AS.get(model or "", model), "token_type": token_type, "workspace_id": workspace, "cost_type": "tokens",
+                 "context_window": "200k-1M" if long else "0-200k"}  # fmt: skip
+        rows.append({"starting_at": f"{day}T00:00:00Z", "ending_at": f"{day + timedelta(days=1)}T00:00:00Z", "group": group,
+                     "cost": {"amount": f"{cost * 100:f}", "list_amount": None, "currency": "USD", "requests": None}})  # fmt: skip
+    return "page.json", json.dumps({"data": rows, "has_more": False}).encode()
+
+
 START, END = DAYS[0], DAYS[-1] + timedelta(days=1)
 BILLS: list[tuple[str, Callable[[list[BillLine]], Made], str, bool]] = [  # format, writer, finest grain, whether it counts
     ("openai_costs", lambda lines: ("page.json", openai_costs.write_pages(lines, START, END, 1)[0]), "meter", True),
     ("anthropic_costs", lambda lines: ("page.json", anthropic_costs.write_page(lines, START, END)), "meter", False),
+    ("anthropic_analytics", _analytics, "meter", False),
     ("openai_dashboard", _dashboard, "meter", True),
     ("anthropic_console", _console, "meter", False),
     ("openrouter", _activity, "model", True),

@@ -363,7 +363,7 @@ def test_openai_line_items(tmp_path: Path) -> None:
         ([page([bucket(1, [])], has_more=True), page([bucket(1, [])])], "the day after 2026-09-01 is 2026-09-01"),
         ([page([{**bucket(1, []), "end_time": 2**33}])], "bucket 1: a bucket that is not one UTC day"),
         ([page([{"results": []}])], "without its times"),
-        ([{"error": {"message": "no"}}], "not a page of daily buckets"),
+        ([{"error": {"message": "no"}}], "not a page of days"),
         (['{"data": ['], "page-0.json line 1: not JSON"),
         (['{"data": [{"x": NaN}]}'], "not JSON"),
     ],

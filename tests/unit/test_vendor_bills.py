@@ -154,9 +154,27 @@ def lines(records: Iterable[Any]) -> str:
     return "".join(json.dumps(record) + "\n" for record in records)
 
 
+ANALYTICS = {  # one row of the analytics cost report
+    "starting_at": "2026-09-01T00:00:00Z", "ending_at": "2026-09-02T00:00:00Z",
+    "group": {"model": "claude-sonnet-4-5-20250929", "workspace_id": "wrkspc_a", "api_key_id": "apikey_1", "cost_type": "tokens", "token_type": "output_tokens",
+              "inference_geo": "global", "actor": None, "claude_tag_user": None},
+    "cost": {"amount": "123.78912", "list_amount": "130", "currency": "USD", "requests": None},
+}  # fmt: skip
+
+
+def analytics(*rows: dict[str, Any], more: bool = False) -> str:
+    return json.dumps({"data": rows, "has_more": more, "next_page": "p2" if more else None, "data_refreshed_at": "2026-10-03T04:00:00Z"})
+
+
+def analytics_row(day: int, amount: str, **group: Any) -> dict[str, Any]:
+    times = {"starting_at": f"2026-09-{day:02}T00:00:00Z", "ending_at": f"2026-09-{day + 1:02}T00:00:00Z"}
+    return {**ANALYTICS, **times, "group": {**ANALYTICS["group"], **group}, "cost": {**ANALYTICS["cost"], "amount": amount}}
+
+
 FILES: dict[str, tuple[str, str, str, dict[str, Any]]] = {  # name -> format, file, content, what sources.yaml says more
     "openai": ("openai_dashboard", "cost.csv", table(OPENAI, DASHBOARD), {}),
     "console": ("anthropic_console", "cost.csv", table(CONSOLE), {}),
+    "analytics": ("anthropic_analytics", "page.json", analytics(ANALYTICS, analytics_row(3, "0.5", cost_type="web_search", token_type=None, model=None)), {}),
     "activity": ("openrouter", "activity.json", json.dumps({"data": [ACTIVITY, {**ACTIVITY, "date": "2026-09-07"}]}), {}),
     "generations": ("openrouter", "activity.csv", table([GENERATION, {**GENERATION, "cost_total": "0", "cancelled": "true"}]), {}),
     "deepseek": ("deepseek", "cost-1.csv", table([DEEPSEEK, {**DEEPSEEK, "wallet_type": "granted", "cost": "0.000000000000001"}]), {}),
@@ -175,6 +193,33 @@ def refuse_one(tmp_path: Path, name: str, old: str, new: str) -> str:
     format_, file, text, source = FILES[name]
     assert old in text
     return refusal(tmp_path, format_, file, text.replace(old, new), **source)
+
+
+def test_anthropic_analytics(tmp_path: Path) -> None:
+    rows, coverage = read_one(tmp_path, "analytics")
+    assert costs(rows) == [Decimal("1.2378912"), Decimal("0.005")]
+    assert [(row["list_cost"], row["sku_meter"], row["api_key_id"], row["sub_account_id"]) for row in rows] == [
+        (Decimal("1.3"), "output", "apikey_1", "wrkspc_a"), (Decimal("1.3"), "web_search", "apikey_1", "wrkspc_a"),
+    ]  # fmt: skip
+    assert covered(coverage) == ["09-01", "09-02", "09-03"]  # a day without cost has no row
+
+
+def test_anthropic_analytics_of_people_or_half_a_set_is_refused(tmp_path: Path) -> None:
+    def said(*rows: dict[str, Any], more: bool = False) -> str:
+        return refusal(tmp_path, "anthropic_analytics", "page.json", analytics(*rows, more=more))
+
+    assert "groups overlap" in said(analytics_row(1, "1", rbac_group_id="group-a"))
+    assert "leaves cost out" in said(analytics_row(1, "1", claude_tag_user="someone"))
+    assert "the same day and group" in said(ANALYTICS, analytics_row(2, "1"), ANALYTICS)
+    assert "0 pages say that they are the last" in said(ANALYTICS, more=True)
+    assert "not one UTC day" in said({**ANALYTICS, "ending_at": "2026-09-03T00:00:00Z"})
+    assert "amount is not an amount" in said(analytics_row(1, "1.2.3"))
+    assert "without its times" in said({**ANALYTICS, "starting_at": None})
+    first, second = tmp_path / "1.json", tmp_path / "2.json"
+    first.write_text(analytics(analytics_row(2, "1"), more=True))
+    second.write_text(analytics(analytics_row(1, "2")))
+    rows, coverage = read("anthropic_analytics", [first, second])
+    assert sorted(costs(rows)) == [Decimal("0.01"), Decimal("0.02")] and covered(coverage) == ["09-01", "09-02"]
 
 
 def test_openai_dashboard(tmp_path: Path) -> None:
@@ -502,7 +547,7 @@ def test_a_cut_file_is_refused_or_read_right(tmp_path: Path, name: str) -> None:
 def test_hostile_text_is_only_text(tmp_path: Path, name: str, text: str) -> None:
     format_, file, content, source = FILES[name]
     old = {"openai": "proj_a", "console": "Default", "activity": "openai/gpt-4.1-2025-04-14", "generations": "a/m", "deepseek": "deepseek-v4",
-           "runpod": "pod-1", "databricks": "MODEL_SERVING", "mapped": "Vectors; drop table parsed"}[name]  # fmt: skip
+           "runpod": "pod-1", "databricks": "MODEL_SERVING", "mapped": "Vectors; drop table parsed", "analytics": "wrkspc_a"}[name]  # fmt: skip
     assert old in content
     rows, _ = one(tmp_path, format_, file, content.replace(old, text), **source)
     assert costs(rows) == costs(read_one(tmp_path, name)[0])

@@ -1,4 +1,4 @@
-"""Pages of daily buckets, as the cost APIs of OpenAI and Anthropic answer: JSON in, one row per result out."""
+"""Pages as the cost APIs of OpenAI and Anthropic answer, of daily buckets or of rows with a day each: JSON in, one row per result out."""
 
 from __future__ import annotations
 
@@ -38,6 +38,37 @@ def load_pages(con: duckdb.DuckDBPyConnection, delivery: Delivery, times: Times)
             for result in results:
                 record += 1
                 found.append((where(delivery, path, record), record, day, json.dumps(result)))
+    _keep(con, found, days)
+
+
+def load_rows(con: duckdb.DuckDBPyConnection, delivery: Delivery, times: Times) -> None:
+    """The same tables, of pages whose rows have a day of their own; every day from the first row's to the last's counts as told.
+
+    Refused: a page that is not one, a page set without its last page, a row that is not of one day, a row that is told twice.
+    """
+    found: list[Found] = []
+    seen: dict[str, str] = {}
+    last = 0
+    for path in delivery.paths:
+        data, has_more = _answer(delivery, path)
+        last += not has_more
+        for record, row in enumerate(data, 1):
+            place = where(delivery, path, record)
+            if not isinstance(row, dict):
+                raise Refused("a row that is not an object", place, AGAIN)
+            day = _day(place, row, times)
+            key = json.dumps([f"{day}", row.get("group")], sort_keys=True)
+            if key in seen:
+                raise Refused(f"the same day and group as {seen[key]}", place, AGAIN)
+            seen[key] = place
+            found.append((place, record, day, json.dumps(row)))
+    if last != 1:
+        raise Refused(f"{last} pages say that they are the last", where(delivery, delivery.paths[-1]), AGAIN)
+    first, final = min(row[2] for row in found), max(row[2] for row in found)
+    _keep(con, found, [first + timedelta(days=n) for n in range((final - first).days + 1)])
+
+
+def _keep(con: duckdb.DuckDBPyConnection, found: list[Found], days: list[date]) -> None:
     macros(con)
     known_currencies(con)
     con.execute("create or replace temp table buckets as select unnest($days)::date as day", {"days": days})
@@ -75,30 +106,38 @@ Page = tuple[Path, list[tuple[date, list[dict[str, Any]]]], bool]
 
 def _page(delivery: Delivery, path: Path, times: Times) -> Page:
     """One file: its buckets, and whether another page follows."""
+    data, has_more = _answer(delivery, path)
+    return path, [_bucket(where(delivery, path), number, bucket, times) for number, bucket in enumerate(data, 1)], has_more
+
+
+def _answer(delivery: Delivery, path: Path) -> tuple[list[Any], bool]:
+    """What one file says under `data`, and whether another page follows."""
     place = where(delivery, path)
     page = read_json(read_text(delivery, path), place, AGAIN)
     data = page.get("data") if isinstance(page, dict) else None
     if not isinstance(data, list) or not data:
-        raise Refused("not a page of daily buckets", place, "deliver the answers of the cost API as they came")
-    return (
-        path,
-        [_bucket(place, number, bucket, times) for number, bucket in enumerate(data, 1)],
-        bool(page.get("has_more")),
-    )
+        raise Refused("not a page of days", place, "deliver the answers of the cost API as they came")
+    return data, bool(page.get("has_more"))
 
 
 def _bucket(place: str, number: int, bucket: Any, times: Times) -> tuple[date, list[dict[str, Any]]]:
     place = f"{place} bucket {number}"
-    try:
-        start, end = times(bucket)
-        results = bucket["results"]
-    except (KeyError, TypeError, ValueError, OverflowError):
-        raise Refused("a bucket without its times or results", place, AGAIN) from None
-    if start.time() != time() or not start < end <= start + timedelta(days=1):
-        raise Refused("a bucket that is not one UTC day", place, "ask the cost API for daily buckets")
+    day = _day(place, bucket, times)
+    results = bucket.get("results")
     if not isinstance(results, list) or not all(isinstance(result, dict) for result in results):
         raise Refused("a bucket whose results are not a list of objects", place, AGAIN)
-    return start.date(), results
+    return day, results
+
+
+def _day(place: str, bucket: Any, times: Times) -> date:
+    """The UTC day of a bucket or a row."""
+    try:
+        start, end = times(bucket)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise Refused("a bucket without its times", place, AGAIN) from None
+    if start.time() != time() or not start < end <= start + timedelta(days=1):
+        raise Refused("a bucket that is not one UTC day", place, "ask the cost API for daily buckets")
+    return start.date()
 
 
 def _check_chain(delivery: Delivery, pages: list[Page]) -> None:
