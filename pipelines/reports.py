@@ -1,4 +1,4 @@
-"""The statements that leave the house: drafts of open periods, issued versions of closed ones, and the door page.
+"""The statements that leave the house: drafts of open periods, issued versions of closed ones, digests of weeks, and the door page.
 
 An issued version is written once, as a whole folder. A draft is rewritten when its figures change. The manifest of a version says
 what is in it and what it was made of; those of issued versions form a chain, each with the hash of the one issued before it.
@@ -52,6 +52,7 @@ class Issued:
 
 def write(run: Run, database: Path) -> list[Issued]:
     """Bring reports/ in step with the published tables in `database`; returns every file of every version that belongs there."""
+    from pipelines.render import digest as weekly
     from pipelines.render import engineering, index, overview
 
     run.home.reports.mkdir(parents=True, exist_ok=True)
@@ -74,14 +75,27 @@ def write(run: Run, database: Path) -> list[Issued]:
         for folder in run.home.reports.glob("*/draft"):
             if (folder.parent.name, 0) not in known:
                 shutil.rmtree(folder)
-        pages = dict(zip(PAGES, (index.page(con, [asdict(one) for one in issued]), index.rate_card(con), overview.page(con), engineering.page(con)), strict=True))
+        week = run.home.reports / "weekly" / weekly.label(weekly.last_week(run.through))
+        digests = weekly.pages(con, run.through)
+        linked = [(one.name, f"weekly/{week.name}/{file}") for file, one in digests.items()]
+        door = index.page(con, [asdict(one) for one in issued], week.name, linked)
+        pages = dict(zip(PAGES, (door, index.rate_card(con), overview.page(con), engineering.page(con)), strict=True))
     finally:
         con.close()
+    for name, one in digests.items():
+        _renew(week / name, one.html)
+    for gone in {path.name for path in week.glob("*.html")} - set(digests):
+        (week / gone).unlink()
     for name, page in pages.items():
-        target = run.home.reports / name
-        if not target.is_file() or target.read_text(encoding="utf-8") != page:
-            write_text(target, page)
+        _renew(run.home.reports / name, page)
     return issued
+
+
+def _renew(target: Path, page: str) -> None:
+    """A page that may change every night; one that says the same stays the file it is."""
+    if not target.is_file() or target.read_text(encoding="utf-8") != page:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_text(target, page)
 
 
 def folder_of(run: Run, period: str, version: int) -> Path:
@@ -107,6 +121,7 @@ def _version(run: Run, con: duckdb.DuckDBPyConnection, period: str, version: int
             con.execute("from invoice_reconciliation where period <= ? order by all", [period]).fetchall(),
             con.execute("select * exclude (events) from exceptions order by all").fetchall(),
             con.execute("from cost_changes where period = ? order by all", [period]).fetchall(),
+            [con.execute(f"from {name} where period = ? order by all", [period]).fetchall() for name in _present(con, "budget_draws", "budget_status", "efficiency", "forecast")],
             con.execute("from rate_card order by all").fetchall(),
             con.execute("from gpu_equivalents order by all").fetchall(),
             con.execute("select sha256(string_agg(j::varchar, '' order by je_id, line_no)) from journal_lines j where period = ?", [period]).fetchall(),

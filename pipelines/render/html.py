@@ -29,7 +29,7 @@ def _environment() -> Environment:
         loader=FileSystemLoader(str(asset("reports", "templates"))), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {
-        "money": money, "signed": signed, "rate": rate, "size": size, "percent": percent, "quantity": quantity, "clean": cell_text, "href": lambda text: quote(text, safe="/"),
+        "money": money, "signed": signed, "rate": rate, "size": size, "percent": percent, "moved": moved, "quantity": quantity, "measure": measure, "clean": cell_text, "href": lambda text: quote(text, safe="/"),
     }  # fmt: skip
     return environment
 
@@ -60,6 +60,20 @@ def quantity(amount: Decimal | int | None) -> str:
 
 def percent(share: Decimal | None) -> str:
     return "–" if share is None else f"{round(share, 1) + 0:,.1f}%".replace("-", "−")
+
+
+def moved(share: Decimal | None) -> str:
+    """A change in percent, with its sign."""
+    return "–" if share is None else f"{round(share, 1) + 0:+,.1f}%".replace("-", "−")
+
+
+def measure(value: Decimal | None, kind: str) -> str:
+    """A figure of its kind: money, rate (four decimals), count or percent; unknown is n/a, never a zero."""
+    if value is None:
+        return "n/a"
+    if kind == "percent":
+        return percent(value)
+    return money(value) if kind == "money" else f"{value:,.{4 if kind == 'rate' else 0}f}".replace("-", "−")
 
 
 def widths(amounts: Sequence[Decimal]) -> list[str]:

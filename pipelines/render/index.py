@@ -30,8 +30,10 @@ _WORDS = {
 }
 
 
-def page(con: duckdb.DuckDBPyConnection, files: list[dict[str, Any]]) -> str:
-    """The HTML of reports/index.html. `files`: every issued file (period, version, state, team_id, name, href, bytes, sha256)."""
+def page(con: duckdb.DuckDBPyConnection, files: list[dict[str, Any]], week: str = "", digests: list[tuple[str, str]] | None = None) -> str:
+    """The HTML of reports/index.html. `files`: every issued file (period, version, state, team_id, name, href, bytes, sha256).
+    `digests`: (team, href) of the pages about `week`.
+    """
     statements = figures.rows(con, "from statements order by period, version, team_id, cost_center")
     periods = [_period(con, period, statements, files) for period in figures.rows(con, "from periods order by period desc")]
     chart = _chart(periods)
@@ -39,7 +41,7 @@ def page(con: duckdb.DuckDBPyConnection, files: list[dict[str, Any]]) -> str:
     rated = con.execute("select count(*) > 0 from rate_card").fetchall()[0][0]
     script = asset("reports", "templates", "filter.js").read_text(encoding="utf-8")
     script_hash = b64encode(sha256(script.encode("utf-8")).digest()).decode("ascii")
-    return html.render("index.html.j2", periods=periods, chart=chart, currency=currency, rated=rated, script=Markup(script), script_hash=script_hash)
+    return html.render("index.html.j2", periods=periods, chart=chart, currency=currency, rated=rated, week=week, digests=sorted(digests or []), script=Markup(script), script_hash=script_hash)
 
 
 def rate_card(con: duckdb.DuckDBPyConnection) -> str:

@@ -7,15 +7,12 @@ from decimal import Decimal
 
 import duckdb
 
-from pipelines.render import figures, html, words
+from pipelines.render import figures, html, used, words
 from pipelines.render.figures import ZERO, Row
 from pipelines.render.names import month, short_month
 
 DRIVERS = 5
 DAYS = 35
-_BUDGETS = {
-    "within": "Within", "at_threshold": "Threshold reached", "over": "Over", "over_without_amount": "Cost without an amount", "unused": "Not used",
-}  # fmt: skip
 _METHODS = {"last_7_days": "mean of the last seven days", "weekdays": "mean by weekday", "run_rate": "seven days for the whole month"}
 _VERDICTS = {"better": "better", "worse": "worse", "equal": "no different", "nothing_to_compare": "nothing to compare with"}
 
@@ -35,7 +32,7 @@ def page(con: duckdb.DuckDBPyConnection) -> str:
         period=period, month=month(period), as_of=as_of, company=company, currency=currency, tiles=_tiles(con, now, budgets),
         day_chart=html.stacked([_label(one["usage_date"], at) for at, one in enumerate(days)], [(one["own"], one["shared"]) for one in days], ("own usage", "share of common cost"), 720)
         if days else None,
-        days=days, drivers=_drivers(con, period), before=_before(con, period), teams=_teams(con, period), budgets=budgets, backtest=_backtest(con), forecast=now,
+        days=days, drivers=_drivers(con, period), before=_before(con, period), teams=_teams(con, period), budgets=budgets, units=_units(con), backtest=_backtest(con), forecast=now,
     )  # fmt: skip
 
 
@@ -149,13 +146,27 @@ def _teams(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:
 
 def _budgets(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:
     found = figures.rows(con, "from budget_status where period = $period order by consumed_percent desc nulls first, budget_id, for_project", period=period)
-    for one in found:
-        used = one["consumed_percent"]
-        one["title"] = " – ".join(part for part in (one["name"], one["for_project"]) if part)
-        one["word"] = _BUDGETS[one["state"]]
-        one["good"] = one["state"] in ("within", "unused")
-        one["width"] = f"{min(max(used, ZERO), Decimal(100)):.1f}" if used is not None else "100"
-    return found
+    return [{**used.with_words(one), "width": _filled(one["consumed_percent"])} for one in found]
+
+
+def _filled(percent: Decimal | None) -> str:
+    return f"{min(max(percent, ZERO), Decimal(100)):.1f}" if percent is not None else "100"
+
+
+def _units(con: duckdb.DuckDBPyConnection) -> list[Row]:
+    """What an outcome cost, of each unit in the newest whole month that has some."""
+    if not figures.has(con, "unit_economics"):
+        return []
+    found = figures.rows(
+        con,
+        """
+        from unit_economics
+        where is_whole and cost_per_outcome is not null
+        qualify row_number() over (partition by unit_id order by period desc) = 1
+        order by cost desc, name
+        """,
+    )
+    return [{**one, "month": short_month(one["period"]), "word": used.VERDICTS.get(one["verdict"], one["verdict"])} for one in found]
 
 
 def _backtest(con: duckdb.DuckDBPyConnection) -> list[Row]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from pipelines.render import figures, words
+from pipelines.render import figures, used, words
 from pipelines.render.book import CHANGE, EXACT, GROUP, MONEY, NOTE, QUANTITY, Column, Look, with_symbol
 from pipelines.render.figures import ZERO, Row
 from pipelines.render.names import short_month
@@ -35,6 +35,7 @@ def sheet(team: Team, title: str) -> None:
     found = figures.uses(team.con)
     if not found:
         team.book.put(ws, 5, 2, "This team used nothing itself in this month.")
+        _how_well(team, ws, 7, len(columns) + 1)
         return
     whole, row, first = sum((use["amount"] for use in found), ZERO), 5, 5
     last = 4 + len(found) + len({use["project_id"] for use in found})
@@ -54,6 +55,54 @@ def sheet(team: Team, title: str) -> None:
         " of statement lines to whole cents; average rate is amount by quantity. Shares of common cost are not here: see Shared costs."
     )
     words.paragraph(team.book, ws, row + 2, 2, len(columns) + 1, text, sum(c.width for c in columns), NOTE)
+    _how_well(team, ws, row + 4, len(columns) + 1)
+
+
+_KINDS = {"money": "#,##0.00_)", "rate": "#,##0.0000_)", "count": "#,##0_)", "percent": "0.0%_)"}
+
+
+def _how_well(team: Team, ws: Any, row: int, last: int) -> None:
+    """What calls of models cost for each thing they did, and the budgets they draw on, as the tables of the analysts say it."""
+    known = used.of_team(team.con, team.period, team.scope["team_id"])
+    if known is None:
+        return
+    book, number = team.book, Look(align="right")
+    if known.measures:
+        book.section(ws, row, 2, last, "How well it was used")
+        titles = ["This month", *["Month before"] * known.has_before, *["Embeddings"] * known.has_embeddings]
+        columns = [Column("Calls of models", 24, Look(wrap=True)), *[Column(title, 22, number) for title in titles]]
+        book.header(ws, row + 1, columns)
+        row += 2
+        for one in known.measures:
+            values = [one.now, *[one.before] * known.has_before, *[one.embeddings] * known.has_embeddings]
+            book.line(ws, row, [columns[0], *[replace(c, look=replace(number, format=_KINDS[one.kind])) for c in columns[1:]]], [one.label, *[_shown(value, one.kind) for value in values]])
+            row += 1
+        words.paragraph(book, ws, row, 2, last, known.explained, 196, NOTE)
+        row += 2
+    if known.budgets:
+        columns = [
+            Column("Budget", 24, Look(wrap=True)), Column("Amount", 22, _MONEY), Column("Used", 26, Look("0.0%_)", align="right")), Column("Month end", 20, _MONEY),
+            Column("Our part", 14, Look("0.0%_)", align="right")), Column("State", 13, Look(indent=1)),
+        ]  # fmt: skip
+        book.section(ws, row, 2, last, "Budgets")
+        book.header(ws, row + 1, columns)
+        row += 2
+        for budget in known.budgets:
+            percents = [_shown(budget[key], "percent") for key in ("consumed_percent", "share_percent")]
+            book.line(ws, row, columns, [budget["title"], budget["amount"], percents[0], budget["forecast"] if budget["forecast"] is not None else "n/a", percents[1], f"{budget['mark']} {budget['word']}"])
+            row += 1
+        row += 1
+    if known.forecast and known.forecast["forecast"] is not None:
+        expected, low, high = (f"{words.half_up(known.forecast[key]):,.2f}" for key in ("forecast", "low", "high"))
+        text = f"Expected for the whole month: {expected} {known.currency}, between {low} and {high} if days stay as they were. A forecast is no part of the statement."
+        words.paragraph(book, ws, row, 2, last, text, 196, NOTE)
+
+
+def _shown(value: Decimal | None, kind: str) -> Decimal | str:
+    """Percent as Excel counts it; unknown is n/a."""
+    if value is None:
+        return "n/a"
+    return value / 100 if kind == "percent" else value
 
 
 def _heading(team: Team, ws: Any, row: int, columns: list[Column], mine: list[Row], whole: Decimal, last: int) -> None:
