@@ -205,13 +205,21 @@ READING = (
     ("Unallocated", "Cost without a known owner stays visible with its reason. It is never spread silently."),
     ("Days", "A day is a UTC day."),
 )  # fmt: skip
+TEAM_READING = (
+    ("Usage", "What the team used itself, by project, model and meter, and how well. Each row is the live sum of its rows in Detail, by the number in Use."),
+    ("Volume", "Of a change: more or less of the same, at the prices of the month before."),
+    ("Rate", "Of a change: other prices for what was used in this month."),
+    ("Mix", "Of a change: other proportions among the meters of one line, such as more output for each input. Volume, rate, mix, new and not counted add up to it."),
+    ("New, Not counted", "New: a line that the month before did not have. Not counted: amounts without a quantity, credits and corrections."),
+)  # fmt: skip
 
 
 def notes_sheet(book: Book, title: str, rules: list[Row], weights: list[Row], grain: str | None) -> None:
     ws = book.sheet(title, "How to read this workbook", [30, 88, 30])
     row = 4
     reading = [*READING]
-    if grain:
+    if grain:  # of a team
+        reading += TEAM_READING
         reading.insert(0, ("Detail", f"The ledger behind every line: {grain}. A row without a line number is on no line: less than a cent."))
     row = _explained(book, ws, row, "Words", reading)
     row = _explained(book, ws, row, "Rules behind these figures", [(rule["rule_id"], rule["sentence"] or "") for rule in rules])

@@ -147,14 +147,10 @@ def _parts(
     well = used.of_team(con, period, team) if period else None
     return {
         "tiles": _tiles(now, before, calls_of, well), "days": fortnight, "used": well,
-        "chart": html.stacked([_label(one["usage_date"], at) for at, one in enumerate(fortnight)], [(one["own"], one["shared"]) for one in fortnight], ("own usage", "share of common cost"), 720),
+        "chart": html.of_days(fortnight),
         "drivers": [("Models and services", "models", _top(models)), ("Projects", "projects", _top(projects))], "now": now, "before": before,
         "calls": _calls(calls_of), "alerts": alerts, "units": _units(con, period, team),
     }  # fmt: skip
-
-
-def _label(day: date, at: int) -> str:
-    return f"{day.day} {day:%b}" if at % 7 == 0 or day.day == 1 else str(day.day)
 
 
 def said(now: Decimal, before: Decimal) -> str:

@@ -115,8 +115,12 @@ class Chart:
 STYLES = ("own", "shared", "other")
 
 
-def stacked(labels: list[str], values: list[tuple[Decimal, ...]], names: tuple[str, ...], width: int, height: int = 220) -> Chart:
-    """Parts above zero stand on each other, parts below hang from the base line; at least one column."""
+def stacked(labels: list[str], values: list[tuple[Decimal, ...]], names: tuple[str, ...], width: int, height: int = 220, spoken: list[str] | None = None) -> Chart:
+    """Parts above zero stand on each other, parts below hang from the base line; at least one column.
+
+    `spoken`: what columns are called in texts, where labels are shortened.
+    """
+    spoken = spoken or labels
     highest = max(max(sum((v for v in one if v > 0), ZERO) for one in values), ZERO)
     lowest = min(min(sum((v for v in one if v < 0), ZERO) for one in values), ZERO)
     if -lowest < highest / 50:
@@ -142,14 +146,21 @@ def stacked(labels: list[str], values: list[tuple[Decimal, ...]], names: tuple[s
             if value:
                 parts.append({"style": STYLES[series], "y": f"{ends[0]:.1f}", "height": f"{ends[1] - ends[0]:.1f}"})
             up, down = (up + value, down) if value >= 0 else (up, down + value)
-        said = f"{label}: {money(sum(one, ZERO))} (" + ", ".join(f"{names[series]} {money(one[series])}" for series in shown) + ")"
+        said = f"{spoken[at]}: {money(sum(one, ZERO))} (" + ", ".join(f"{names[series]} {money(one[series])}" for series in shown) + ")"
         minor = len(labels) > 16 and at % 5 != 4 and at != 0
         bars.append(Bar(label, said, minor, f"{x:.1f}", f"{x + bar / 2:.1f}", tuple(parts)))
     count = int((top - bottom) / step)
     ticks = tuple((f"{y(bottom + step * n):.1f}", _tick(bottom + step * n, step)) for n in range(count + 1))
     peak = max(range(len(values)), key=lambda n: (sum(values[n], ZERO), -n))
-    text = f"{len(labels)} columns from {labels[0]} to {labels[-1]}. Highest: {labels[peak]} with {money(sum(values[peak], ZERO))}. The table below has every figure."
+    text = f"{len(labels)} columns from {spoken[0]} to {spoken[-1]}. Highest: {spoken[peak]} with {money(sum(values[peak], ZERO))}. The table below has every figure."
     return Chart(width, height, f"{bar:.1f}", f"{y(ZERO):.1f}", ticks, tuple(bars), tuple((STYLES[at], names[at]) for at in shown), text)
+
+
+def of_days(days: Sequence[dict[str, Any]]) -> Chart:
+    """Own usage and shared cost of days in a row (usage_date, own, shared); the first of a month is called by the month."""
+    labels = [f"{one['usage_date']:%b}" if one["usage_date"].day == 1 else str(one["usage_date"].day) for one in days]
+    spoken = [f"{one['usage_date']:%a} {one['usage_date'].day} {one['usage_date']:%b}" for one in days]
+    return stacked(labels, [(one["own"], one["shared"]) for one in days], ("own usage", "share of common cost"), 720, spoken=spoken)
 
 
 def nice_step(span: Decimal) -> Decimal:

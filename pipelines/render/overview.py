@@ -30,8 +30,7 @@ def page(con: duckdb.DuckDBPyConnection) -> str:
     return html.render(
         "overview.html.j2",
         period=period, month=month(period), as_of=as_of, company=company, currency=currency, tiles=_tiles(con, now, budgets),
-        day_chart=html.stacked([_label(one["usage_date"], at) for at, one in enumerate(days)], [(one["own"], one["shared"]) for one in days], ("own usage", "share of common cost"), 720)
-        if days else None,
+        day_chart=html.of_days(days) if days else None,
         days=days, drivers=_drivers(con, period), before=_before(con, period), teams=_teams(con, period), budgets=budgets, units=_units(con), backtest=_backtest(con), forecast=now,
     )  # fmt: skip
 
@@ -61,10 +60,6 @@ def _tiles(con: duckdb.DuckDBPyConnection, now: Row, budgets: list[Row]) -> list
         {"label": "Per successful call", "value": f"{each:,.4f}" if each is not None else "n/a", "note": f"{successes:,} successful calls" if successes else "no successful call was logged"},
         {"label": "Budgets used up", "value": f"{len(over)} of {len(budgets)}" if budgets else "none set", "note": "budgets.yaml says what is set aside" if not budgets else "see below"},
     ]  # fmt: skip
-
-
-def _label(day: date, at: int) -> str:
-    return f"{day.day} {day:%b}" if day.day == 1 or at == 0 else str(day.day)
 
 
 def _days(con: duckdb.DuckDBPyConnection, as_of: date) -> list[Row]:

@@ -28,7 +28,7 @@ _MEASURES = (
     ("Below public list prices", "savings_percent", "percent"),
 )  # fmt: skip
 EXPLAINED = (
-    "Cost is in {currency}, what the team is charged for calls of its models, failed and repeated ones included. Lost: the part of it that failed attempts cost at"
+    "Cost is in {currency}, what the team is charged for calls of its models, failed and repeated ones included; tokens are all that gateways logged. Lost: the part of it that failed attempts cost at"
     " our prices. Embeddings have no output and stand apart. n/a: there is nothing to divide by, or no price is known."
 )
 
