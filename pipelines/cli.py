@@ -127,9 +127,7 @@ def nightly(
     where = Home.find(home).require_policy()
     if through and through.date() > date.today() + FAR:
         raise typer.BadParameter(f"{through:%Y-%m-%d} is far in the future", param_hint="--through")
-    say = _Progress()
-    outcome = jobs.nightly(where, through.date() if through else jobs.default_through(where), say)
-    say.done()
+    outcome = _told(lambda say: jobs.nightly(where, through.date() if through else jobs.default_through(where), say))
     print(f"published {outcome.published.name}" if outcome.changed else "nothing new; published data is unchanged")
     for note in outcome.notes:
         print(note)
@@ -148,6 +146,26 @@ def close(
     where = _home(home)
     outcome = _told(lambda say: jobs.close(where, period, actor, say))
     print(f"closed {period}; statements are in {where.reports.relative_to(where.root)}/{period}/v{outcome.entry.facts['version']}/")
+    _finish(outcome.refused)
+
+
+@app.command()
+def alert(
+    alert_id: Annotated[str, typer.Argument(metavar="ALERT_ID", help="As status, the table alerts and every message show it.")],
+    explain: Annotated[str | None, typer.Option("--explain", metavar="TEXT", help="What it was; the alert stays in sight as explained.", show_default=False)] = None,
+    settled: Annotated[bool, typer.Option("--close", help="It is settled; with --explain, and why.")] = False,
+    actor: Annotated[str, typer.Option("--actor", metavar="NAME", help="Who says so.")] = "finance",
+    home: HomeOption = None,
+) -> None:
+    """Explain an alert, or close it. What was said, and by whom, is kept in the books and shown beside it; the last word counts."""
+    from pipelines import jobs
+
+    text = explain.strip() if explain else None
+    if not text and not settled:
+        raise typer.BadParameter("say what it was with --explain TEXT, or that it is settled with --close")
+    where, state = _home(home), "closed" if settled else "explained"
+    outcome = _told(lambda say: jobs.answer_alert(where, alert_id, state, text, actor, say))
+    print(f"{alert_id} is {state}")
     _finish(outcome.refused)
 
 
@@ -460,6 +478,8 @@ def _told(work: Callable[[_Progress], Outcome]) -> Outcome:
     say = _Progress()
     outcome = work(say)
     say.done()
+    for reason in outcome.unsent:  # the next night sends what waits: no failure of this one
+        _complain(str(reason))
     return outcome
 
 

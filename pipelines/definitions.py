@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from pipelines import allocate, checks, close, insight, jobs, models, normalize, publish, rate, reconcile
+from pipelines import allocate, checks, close, insight, jobs, models, normalize, notify, publish, rate, reconcile
 from pipelines.home import Home
 from pipelines.run import Run, open_run
 
@@ -137,11 +137,21 @@ def close_stage(run: dg.ResourceParam[Run]) -> Iterator[dg.MaterializeResult | d
             description="The published DuckDB file, the statements and the door page; the pointer moves last.",
         ),
     ],
+    check_specs=[
+        dg.AssetCheckSpec("no_open_alerts", asset="alerts", description="Nothing out of the ordinary waits for an answer."),
+        dg.AssetCheckSpec("alerts_delivered", asset="alert_deliveries", description="Every channel took the alerts that are for it."),
+    ],
 )
-def publish_stage(run: dg.ResourceParam[Run]) -> Iterator[dg.MaterializeResult]:
-    """Tables for analysts, workbooks for finance, one pointer."""
+def publish_stage(context: dg.AssetExecutionContext, run: dg.ResourceParam[Run]) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    """Tables for analysts, alerts for their owners, workbooks for finance, one pointer."""
     publish.marts(run)
     insight.insight(run)
+    unsent = notify.deliver(run)
+    for refused in unsent:
+        context.log.warning(str(refused))
+    opened = run.con.execute("select raised_on || ' ' || evidence from alerts where state = 'open' order by raised_on, alert_id").fetchall()
+    yield _warning("alerts", "no_open_alerts", [row[0] for row in opened])
+    yield _warning("alert_deliveries", "alerts_delivered", [str(refused) for refused in unsent])
     yield from _materialized(run, [model.name for stage in ("marts", "insight") for model in models.stage(stage)])
     version = publish.publish(run)
     links = {"path": str(version)}
@@ -149,6 +159,17 @@ def publish_stage(run: dg.ResourceParam[Run]) -> Iterator[dg.MaterializeResult]:
     if base:
         links["statements"] = dg.MetadataValue.url(f"{base.rstrip('/')}/index.html")
     yield dg.MaterializeResult("current", metadata=links)
+
+
+def _warning(asset: str, name: str, found: list[str]) -> dg.AssetCheckResult:
+    """A check that warns of everything found."""
+    return dg.AssetCheckResult(
+        passed=not found,
+        asset_key=asset,
+        check_name=name,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"count": len(found), "first": found[0] if found else ""},
+    )
 
 
 class CloseMonth(dg.Config):

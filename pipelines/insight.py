@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines import models, policy
+from pipelines import alerts, models, policy
 from pipelines.normalize import all_files, landed_table
 from pipelines.run import Run
 
@@ -11,5 +11,6 @@ def insight(run: Run) -> None:
     """Fills the tables of `sql/insight/`, from the published figures and today's policy."""
     policy.register(run.con, run.policy)
     landed_table(run.con, "landed_outcomes", "outcomes", all_files(run, "outcomes"))
+    alerts.remember(run)
     for model in models.stage("insight"):
         models.replace_all(run.con, model, {"through": run.through})

@@ -44,7 +44,7 @@ def _rows(con: duckdb.DuckDBPyConnection, sql: str, params: Any = None) -> list[
 
 
 def status(home: Home) -> dict[str, Any]:
-    """Periods, freshness per source, how much of each bill was metered, exceptions, and dollars by kind of exception."""
+    """Periods, freshness per source, how much of each bill was metered, open alerts, exceptions, and dollars by kind of exception."""
     manifest = current_manifest(home) or {}
     con = _current(home)
     try:
@@ -91,6 +91,14 @@ def status(home: Home) -> dict[str, Any]:
                 from billing_coverage order by all
                 """,
             ),
+            "alerts": _rows(
+                con,
+                """
+                select alert_id, kind, severity, team_id, raised_on, evidence, also, cost_impact::varchar as cost_impact, currency, owner, state, note, noted_by
+                from alerts where state <> 'closed' order by raised_on, alert_id
+                """,
+            ),
+            "unsent": _rows(con, "select channel, count(*) as alerts from alert_deliveries where sent_on is null group by all order by all"),
             "exceptions": _rows(con, "select period, kind, what, amount::varchar as amount, events::bigint as events from exceptions order by all"),
             "dollars": {
                 kind: _rows(con, "select period, coalesce(sum(amount), 0)::varchar as amount from exceptions where kind = ? group by all order by 1", [kind])
@@ -122,6 +130,10 @@ def status_text(found: dict[str, Any]) -> str:
         ]
         title = "Billed, and what the gateways saw of it"
         console.print(_table(Table(title=title, title_justify="left"), coverage, dict.fromkeys(COVERED.values(), "right")))
+        alerts = [{"raised": row["raised_on"], "alert": row["alert_id"], "what": _alert(row)} for row in found["alerts"]]
+        console.print(_table(Table(title="Alerts", title_justify="left", show_lines=True), alerts, {}))
+        for row in found["unsent"]:
+            console.print(f"channel {row['channel']} has {row['alerts']} alerts to take\n", markup=False, highlight=False)
         exceptions = [{**row, "amount": _money(row["amount"])} for row in found["exceptions"]]
         console.print(_table(Table(title="Exceptions", title_justify="left"), exceptions, {"amount": "right", "events": "right"}))
     return capture.get()
@@ -134,6 +146,14 @@ def _table(table: Any, rows: list[dict[str, Any]], justify: dict[str, str]) -> A
     for row in rows:
         table.add_row(*("–" if row[name] is None else _money(row[name]) if name == "total" else str(row[name]) for name in names))
     return table
+
+
+def _alert(row: dict[str, Any]) -> str:
+    """An alert in a sentence, whose it is, and what was said about it."""
+    said = ""
+    if row["state"] != "open":
+        said = f" ({row['state']} by {row['noted_by']}{': ' + row['note'] if row['note'] else ''})"
+    return f"{row['severity']} {row['kind'].replace('_', ' ')} of {row['team_id']}: {row['evidence']}{said}"
 
 
 def _money(text: str | None) -> str:

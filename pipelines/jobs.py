@@ -26,6 +26,7 @@ class Outcome:
     refused: list[Refused]
     entry: Entry | None = None  # of the books, where a person decided something
     notes: list[str] = field(default_factory=list)  # what a person should know, and nobody has to do tonight
+    unsent: list[Refused] = field(default_factory=list)  # channels that took no alerts, and why
 
 
 def default_through(home: Home) -> date:
@@ -88,6 +89,13 @@ def resolve_dispute(home: Home, dispute_id: str, state: str, to: str | None, tex
     return _decided(home, say, lambda run, published: review.resolve(run, dispute_id, state, to, text, actor, published))
 
 
+def answer_alert(home: Home, alert_id: str, state: str, text: str | None, actor: str, say: Say) -> Outcome:
+    """Record what somebody says about an alert: that it is explained, or closed."""
+    from pipelines import alerts
+
+    return _decided(home, say, lambda run, published: alerts.answer(run, alert_id, state, text, actor, published))
+
+
 def _decided(home: Home, say: Say, decide: Callable[[Run, duckdb.DuckDBPyConnection], Entry]) -> Outcome:
     """One decision over what is published, one entry of the books, and the night of the same day after it."""
     through = _last_night(home)
@@ -115,10 +123,12 @@ def land(run: Run) -> None:
 
 def _compute(run: Run) -> Outcome:
     """The stages over what changed, as Dagster's job runs them; nothing at all when nothing did."""
-    from pipelines import allocate, checks, close, insight, normalize, publish, rate, reconcile
+    from pipelines import allocate, checks, close, insight, normalize, notify, publish, rate, reconcile
 
     if publish.is_current(run):
-        return Outcome(False, run.home.current.resolve(), run.refused)
+        unsent = notify.deliver(run) if notify.waiting(run) else []
+        if publish.is_current(run):
+            return Outcome(False, run.home.current.resolve(), run.refused, unsent=unsent)
     for work in (normalize.normalize, rate.rate, reconcile.reconcile, allocate.allocate):
         work(run, run.stale())
     close.book(run, run.scopes())
@@ -128,9 +138,11 @@ def _compute(run: Run) -> Outcome:
             raise Refused(f"check {result.name} failed: {result.summary}", str(run.home.root), fix)
     publish.marts(run)
     insight.insight(run)
+    unsent = notify.deliver(run)
     published = publish.publish(run)
     waiting = run.con.execute("select concat(period, ' is closed: ', file, ' now says something else about it (', example, ')') from policy_edits order by all")
-    return Outcome(True, published, run.refused, notes=[f"{row[0]}; it counts once you reopen the month" for row in waiting.fetchall()])
+    notes = [f"{row[0]}; it counts once you reopen the month" for row in waiting.fetchall()]
+    return Outcome(True, published, run.refused, notes=notes, unsent=unsent)
 
 
 def _not_before_last(run: Run) -> None:

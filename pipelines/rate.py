@@ -14,7 +14,8 @@ from pipelines.normalize import landed_view
 from pipelines.run import Run, Scope, digest, landed_files
 from pipelines.warehouse import literal, replace_durably, transaction, write_parquet
 
-DAILY = ("usage_daily", "usage_hourly", "latency_daily", "routing_daily", "conversations_daily", "chains_daily")  # facts of changed days
+DAILY = ("usage_daily", "usage_hourly", "latency_daily", "routing_daily", "conversations_daily", "chains_daily", "large_requests", "call_bursts")  # facts of changed days
+NEVER = 2**62
 BATCH_ROWS = 250_000  # events worked on at once: bounds memory whatever the month
 LARGE_DAY = 50_000  # events from which on a day is written straight to its file: holding it first costs more than a plan of its own
 
@@ -75,7 +76,7 @@ def _changed_days(run: Run, scope: Scope) -> list[Day]:
     ).fetchall()
     rates = run.con.execute("select sha256(string_agg(to_json(r)::varchar, '' order by rate_id)) from rates r where usage_period = ?", [scope.period.label]).fetchall()
     names = run.con.execute("select sha256(string_agg(to_json(n)::varchar, '' order by provider, model_as_logged)) from model_names n where usage_period = ?", [scope.period.label]).fetchall()
-    shared = [scope.policy.fingerprint_of(["teams", "sources"]), rates, names, *(m.code_version for m in models.stage("rate"))]
+    shared = [scope.policy.fingerprint_of(["teams", "sources"]), rates, names, _limits(scope), *(m.code_version for m in models.stage("rate"))]
     days = []
     for day, rows, files, losers, known in inputs:
         fingerprint = digest([files, losers, *shared])
@@ -119,12 +120,22 @@ def _rate_days(run: Run, scope: Scope, batch: list[Day], by_name: dict[str, mode
         written = {day.day: _write_day(run, day.day, "from usage_events where usage_date = $day", {"day": day.day}) for day in batch if day.day in rows_of}
     with transaction(con):
         for name in DAILY:
-            models.replace_days(con, by_name[name], scope.params, days)
+            models.replace_days(con, by_name[name], {**scope.params, **_limits(scope)}, days)
         con.execute("delete from usage_days where usage_date in (select unnest(?))", [days])
         rows = [(day.day, day.fingerprint, str(written[day.day].relative_to(run.home.lake)), rows_of[day.day]) for day in batch if day.day in written]
         if rows:
             con.executemany("insert into usage_days values (?, ?, ?, ?)", rows)
     con.execute(f"drop {'view' if large else 'table'} temp.usage_events; drop view temp.landed_events")
+
+
+def _limits(scope: Scope) -> dict[str, Any]:
+    """What the policy lets pass without an alert, where events are still single; with a kind that is off, nothing is noticed."""
+    large, loop = scope.policy.alerts.large_request, scope.policy.alerts.call_loop
+    return {
+        "large_tokens": large.tokens if large else NEVER,
+        "loop_calls": loop.calls if loop else NEVER,
+        "loop_minutes": loop.minutes if loop else 1,
+    }
 
 
 def _write_day(run: Run, day: date, select: str, bound: dict[str, Any]) -> Path:

@@ -91,6 +91,7 @@ COLUMNS = {
     "alert_rules": "kind varchar, action varchar, percent decimal(9, 2), amount decimal(38, 12), tokens hugeint, calls bigint, minutes integer,"
     " hours integer, days integer, points decimal(9, 2), score decimal(9, 2)",
     "alert_exceptions": "kind varchar, name varchar",
+    "channels": f"channel_id varchar, action varchar, kind varchar, to_owner boolean, {_DATES}",
     "sources": "kind varchar, source varchar, is_evidence boolean",
     "close": "true_up_bound decimal(9, 6), unallocated_percent decimal(9, 6), unpriced_tokens_percent decimal(9, 6),"
     " accrued_percent decimal(9, 6), materiality_amount decimal(18, 12), materiality_percent decimal(9, 6)",
@@ -196,6 +197,9 @@ def rows_of(policy: Policy) -> dict[str, list[tuple[Any, ...]]]:
         "growth": [(g.team, g.factor, *span(g)) for g in policy.budgets.growth],
         "alert_rules": [(kind, *(getattr(rule, limit, None) for limit in LIMITS)) for kind, rule in policy.alerts.rules.items()],
         "alert_exceptions": [(kind, name) for kind, rule in policy.alerts.rules.items() for name in rule.unwatched],
+        "channels": [
+            (c.id, action, kind, c.to_owner, *span(c)) for c in policy.alerts.channels for action in c.actions for kind in c.kinds or [None]
+        ],
         "sources": [(kind, s.name, kind == "usage" or s.format == "vllm") for kind, key in KINDS.items() for s in getattr(sources, key)],
         "close": [_close(policy.close)],
     }  # fmt: skip

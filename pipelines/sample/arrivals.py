@@ -320,8 +320,9 @@ def _gpu(truth: Truth) -> Iterable[Arrival]:
         yield Arrival(PurePosixPath(name), end, _koku_content(truth, start, end))
         notebooks = f"gpu/notebooks/cards-{start}_{end - ONE_DAY}.csv"
         yield Arrival(PurePosixPath(notebooks), end, _notebook_content(truth, start, end))
-        counters = f"gpu/vllm/counters-{start}_{end}.json"
-        yield Arrival(PurePosixPath(counters), end, _counter_content(truth, start, end))
+        if start < company.COUNTERS_UNTIL:
+            counters = f"gpu/vllm/counters-{start}_{end}.json"
+            yield Arrival(PurePosixPath(counters), end, _counter_content(truth, start, end))
     for start, end, pulled in PULLS:
         name = f"gpu/slurm/sacct-{start}_{end - ONE_DAY}.log"
         yield Arrival(PurePosixPath(name), pulled, _sacct_content(truth, start, end, pulled))

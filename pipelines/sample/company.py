@@ -331,4 +331,11 @@ REEMBEDDINGS = (  # (moment, project whose job embedded, index, team whose docum
 )
 REEMBEDDING_MODEL, REEMBEDDING_TRACE = "text-embedding-3-large", "trace-reembedding"
 SPIKE = ("support", date(2026, 10, 20), 5)  # one team's bad day: so many times its usual traffic
+
+# What nobody meant to happen, beside the spike: each is an alert, and nothing else is.
+LOOP = (datetime(2026, 10, 13, 2, 14), "assistant-tools", "gpt-5", "trace-runaway", 260)  # an agent that called its tool every ten seconds
+IDLE_NIGHT = (datetime(2026, 10, 11, 1), datetime(2026, 10, 11, 5))  # the model server's pods were gone
+CACHE_LOST = ("assistant-chat", "claude-sonnet-4-5", date(2026, 10, 22), date(2026, 10, 29))  # the time of day stood first in the prompt
+COUNTERS_UNTIL = date(2026, 10, 20)  # from then on nobody fetches the model server's counters
+
 GROWTH_PER_DAY = 0.0055  # October is about 15 % above September

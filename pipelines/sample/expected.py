@@ -291,8 +291,12 @@ def gpu_seconds(truth: Truth) -> dict[tuple[str, date], int]:
 
 def serving_seconds(truth: Truth) -> dict[date, tuple[int, int]]:
     """UTC day -> seconds that the model server held cards, and seconds that its cluster's other cards stood idle."""
-    held = len(truth.serving.pods) * 86_400
-    return {day: (held, truth.serving.cards * 86_400 - held) for day in truth.days()}
+    found = {}
+    for day in truth.days():
+        midnight = datetime(day.year, day.month, day.day)
+        held = sum(len(truth.serving.pods_at(midnight + timedelta(hours=n))) for n in range(24)) * 3600
+        found[day] = (held, truth.serving.cards * 86_400 - held)
+    return found
 
 
 def notebook_cost(truth: Truth, period: str) -> dict[tuple[str, str], Fraction]:

@@ -55,8 +55,9 @@ def events(seed: int, scale: float) -> tuple[Event, ...]:
         *_index_events(Random(f"{seed}/index"), scale),
         *_review_events(Random(f"{seed}/reviews")),
         *_reembeddings(Random(f"{seed}/reembeddings")),
+        *_loop(Random(f"{seed}/loop")),
     ]
-    return tuple(sorted(made, key=lambda event: (event.at, event.event_id)))
+    return tuple(sorted(map(_without_cache, made), key=lambda event: (event.at, event.event_id)))
 
 
 def _days() -> Iterator[tuple[date, float]]:
@@ -203,6 +204,23 @@ def _reembeddings(rng: Random) -> Iterator[Event]:
         event = _llm_event(rng, PROJECT[project_id], company.REEMBEDDING_MODEL, at)
         cause = {"triggered_by": trigger, "team": payer, "vector_index_id": index, "request_type": "batch"}
         yield replace(event, trace_id=company.REEMBEDDING_TRACE, **cause, **(NOTHING | {"input_uncached": tokens}))
+
+
+def _loop(rng: Random) -> Iterator[Event]:
+    """An agent whose tool fails: it calls again and again, each time with all that was said before."""
+    start, project_id, model, trace, calls = company.LOOP
+    for n in range(calls):
+        event = _llm_event(rng, PROJECT[project_id], model, start + timedelta(milliseconds=9_500 * n + rng.randrange(1_000)))
+        used = {"input_uncached": 1_800 + 85 * n, "output": rng.randrange(120, 360)}
+        yield replace(event, trace_id=trace, session_id="sess-runaway", latency_ms=rng.randrange(900, 5_000), **(NOTHING | used))
+
+
+def _without_cache(event: Event) -> Event:
+    """The event as it is, or with its prompt read in full where the provider's cache could not know it."""
+    project, model, start, end = company.CACHE_LOST
+    if (event.project, event.model) != (project, model) or not start <= event.day < end:
+        return event
+    return replace(event, input_uncached=event.input_uncached + event.cache_read, cache_read=0)
 
 
 # --- the Bedrock proxy and the vector indexes --------------------------------------------------------------------
@@ -360,7 +378,7 @@ def _freest(free: dict[str, list[datetime]], gpus: int) -> str:
 
 
 def serving() -> Serving:
-    """Eight cards in one node; three pods of the model server hold two each, all day, and two stand idle."""
+    """Eight cards in one node; three pods of the model server hold two each, and two stand idle. One night all are."""
     cards = [f"GPU-{sha256(f'serving/{n}'.encode()).hexdigest()[:12]}" for n in range(8)]
     pods = tuple(("vllm-prod", f"vllm-llama70b-{n // 2}", cards[n]) for n in range(6))
     return Serving(node="serving-1", gpu_model="H100", pods=pods, cards=8)

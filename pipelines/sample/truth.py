@@ -177,12 +177,16 @@ class BillLine:
 
 @dataclass(frozen=True)
 class Serving:
-    """The model server's cards: which pods hold which cards, all day."""
+    """The model server's cards: which pods hold which cards, at every hour but those of one night."""
 
     node: str
     gpu_model: str
     pods: tuple[tuple[str, str, str], ...]  # (namespace, pod, card)
     cards: int
+
+    def pods_at(self, hour: datetime) -> tuple[tuple[str, str, str], ...]:
+        start, end = company.IDLE_NIGHT
+        return () if start <= hour < end else self.pods
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Small cases for models, one folder a model: rows in, rows out.
 
-A case is a YAML file: `through` the as-of day, `given` rows of the tables that the model reads (a column that is left out is
+A case is a YAML file: `through` the as-of day, `params` other parameters of the model, `given` rows of the tables that the model reads (a column that is left out is
 NULL, a table that is left out is empty), `expect` all rows of the model (`where` says otherwise), by the columns that matter. Tables have the shapes
 that a real night gives them; a column that no table has is an error.
 """
@@ -42,6 +42,9 @@ def shapes(small_company: Home) -> Shapes:
         con.execute(f"create temp table policy_{name}({columns})")
         found[f"policy_{name}"] = {row[0]: row[1] for row in con.execute(f"describe policy_{name}").fetchall()}
     con.close()
+    published = duckdb.connect(str(small_company.current), read_only=True)
+    found["usage_events"] = {row[0]: row[1] for row in published.execute("describe usage_events").fetchall()}
+    published.close()
     return found
 
 
@@ -79,7 +82,7 @@ def test_case(path: Path, shapes: Shapes) -> None:
     for table in model.reads:
         fill(con, table, shapes[table], given.get(table, []))
     through = case.get("through", date(2026, 10, 31))
-    models.make(con, model, {"through": through})
+    models.make(con, model, {"through": through, **case.get("params", {})})
     result = con.execute(f"from {model.name} where {case.get('where', 'true')}")
     names = [column[0] for column in result.description]
     rows = [dict(zip(names, row, strict=True)) for row in result.fetchall()]

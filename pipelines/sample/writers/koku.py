@@ -20,7 +20,7 @@ def write(serving: Serving, start: datetime, end: datetime) -> bytes:
     while hour < end:
         month = month_bounds(f"{hour:%Y-%m}")
         times = ",".join(_text(time) for time in (*month, hour, hour + timedelta(minutes=59, seconds=59)))
-        for namespace, pod, card in serving.pods:
+        for namespace, pod, card in serving.pods_at(hour):
             held = f"{serving.node},{namespace},{pod},{card},{serving.gpu_model}"
             rows.append(f"{times},{held},nvidia_com_gpu,81920,3600,,,")
         hour += timedelta(hours=1)

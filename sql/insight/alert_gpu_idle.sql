@@ -1,0 +1,55 @@
+-- Clusters whose GPUs were used by less than the policy's percentage for more than so many hours on end. A stretch is told once, with its hours up to
+-- the end of the day on which it has lasted that long. An hour without any GPU is none.
+-- grain: cluster, gpu_model, window_start
+--   window_start: the first hour
+--   window_end: end of the last hour that is told
+--   actual: percent of the GPU time that was used
+--   idle_hours: GPU-hours that were not used
+--   cost_impact: what they cost, at the cluster's cost and GPU-hours of their days
+with hourly as (
+    select
+        cluster, gpu_model, usage_hour, usage_date,
+        (coalesce(sum(gpu_seconds) filter (use = 'used'), 0) * 1000000)::hugeint as used, (sum(gpu_seconds) * 1000000)::hugeint as provided
+    from gpu_hourly
+    where usage_date <= $through and usage_date > $through::date - 63
+    group by all
+),
+low as (
+    select h.*, r.hours, h.usage_hour - to_hours(row_number() over (partition by h.cluster, h.gpu_model order by h.usage_hour)) as stretch
+    from hourly h
+    join policy_alert_rules r on r.kind = 'gpu_idle'
+    where h.provided > 0 and h.used * 10000 < h.provided * (r.percent * 100)::hugeint
+),
+long as (
+    select *, min(usage_hour) over whole as began, count(*) over whole as lasted
+    from low
+    window whole as (partition by cluster, gpu_model, stretch)
+),
+shown as (
+    select *, (began + to_hours(hours))::date as raised_on
+    from long
+    where lasted > hours and usage_date <= (began + to_hours(hours))::date
+),
+costs as (
+    select cluster, model as gpu_model, usage_date, sum(pico(effective_cost))::hugeint as units
+    from charge_portions
+    where gpu_use is not null and cluster is not null
+    group by all
+),
+provided as (
+    select cluster, gpu_model, usage_date, sum(provided)::hugeint as us from hourly group by all
+),
+priced as (
+    select c.cluster, c.usage_date, p.gpu_model, sum(c.units)::hugeint as units, any_value(p.us) as us
+    from costs c
+    join provided p on p.cluster = c.cluster and p.usage_date = c.usage_date and coalesce(c.gpu_model, p.gpu_model) is not distinct from p.gpu_model
+    group by all
+)
+select
+    s.cluster, s.gpu_model, s.raised_on, min(s.usage_hour) as window_start, max(s.usage_hour) + interval 1 hour as window_end,
+    (sum(s.used) * 10000 // sum(s.provided) * 0.01::decimal(3, 2))::decimal(18, 2) as actual,
+    ((sum(s.provided - s.used) // 3600)::decimal(38, 0) * 0.000001::decimal(6, 6))::decimal(38, 6) as idle_hours,
+    money(sum((s.provided - s.used) // 1000000 * (p.units // greatest(p.us // 1000000, 1)))::hugeint) as cost_impact
+from shown s
+left join priced p on p.cluster = s.cluster and p.gpu_model is not distinct from s.gpu_model and p.usage_date = s.usage_date
+group by s.cluster, s.gpu_model, s.raised_on, s.began
