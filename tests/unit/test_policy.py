@@ -316,6 +316,7 @@ def test_every_table_is_made_and_numbers_keep_their_digits(folder: Path) -> None
     replaced(folder / "sources.yaml", "\ngpu:", usage)
     replaced(folder / "rate_card.yaml", 'rate: "0.60"', 'rate: "0.60"\n    teams: [{team: docs, rate: "0.50"}]')
     replaced(folder / "rate_card.yaml", "lines:", "gpu_equivalents: {A100: 1}\nlines:")
+    replaced(folder / "alerts.yaml", "version: 1", "version: 1\nchannels: [{id: chat, url_from: CHAT_URL, actions: chat}]")
     con = warehouse.memory()
     policy.register(con, policy.load(folder))
     assert all(con.execute(f"select count(*) > 0 from policy_{name}").fetchall() == [(True,)] for name in COLUMNS)
