@@ -26,16 +26,16 @@ def page(con: duckdb.DuckDBPyConnection) -> str:
     period, as_of = now["period"], now["as_of"]
     company, currency = now["scope_id"], figures.rows(con, "select any_value(currency) as currency from cost_daily")[0]["currency"]
     days = _days(con, as_of)
-    budgets = _budgets(con, period)
+    budgets, alerts = _budgets(con, period), _alerts(con, period)
     return html.render(
         "overview.html.j2",
-        period=period, month=month(period), as_of=as_of, company=company, currency=currency, tiles=_tiles(con, now, budgets),
+        period=period, month=month(period), as_of=as_of, company=company, currency=currency, tiles=_tiles(con, now, budgets, alerts), alerts=alerts,
         day_chart=html.of_days(days) if days else None,
         days=days, drivers=_drivers(con, period), before=_before(con, period), teams=_teams(con, period), budgets=budgets, units=_units(con), backtest=_backtest(con), forecast=now,
     )  # fmt: skip
 
 
-def _tiles(con: duckdb.DuckDBPyConnection, now: Row, budgets: list[Row]) -> list[dict[str, str]]:
+def _tiles(con: duckdb.DuckDBPyConnection, now: Row, budgets: list[Row], alerts: list[Row]) -> list[dict[str, str]]:
     """Month to date, month end, cost of an interaction, and the budgets."""
     successes = figures.rows(
         con,
@@ -59,6 +59,7 @@ def _tiles(con: duckdb.DuckDBPyConnection, now: Row, budgets: list[Row]) -> list
         {"label": "Expected for the month", "value": html.money(end) if end is not None else "n/a", "note": note},
         {"label": "Per successful call", "value": f"{each:,.4f}" if each is not None else "n/a", "note": f"{successes:,} successful calls" if successes else "no successful call was logged"},
         {"label": "Budgets used up", "value": f"{len(over)} of {len(budgets)}" if budgets else "none set", "note": "budgets.yaml says what is set aside" if not budgets else "see below"},
+        {"label": "Open alerts", "value": str(sum(one["state"] == "open" for one in alerts)), "note": f"of {len(alerts)} raised this month" if alerts else "nothing out of the ordinary this month"},
     ]  # fmt: skip
 
 
@@ -162,6 +163,23 @@ def _units(con: duckdb.DuckDBPyConnection) -> list[Row]:
         """,
     )
     return [{**one, "month": short_month(one["period"]), "word": used.VERDICTS.get(one["verdict"], one["verdict"])} for one in found]
+
+
+def _alerts(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:
+    """What was raised in the month, what is open first, the newest first."""
+    found = figures.rows(
+        con,
+        """
+        select a.*, coalesce(t.team_name, a.team_id) as team_name
+        from alerts a
+        join periods p on a.raised_on >= p.starts_on and a.raised_on < p.ends_on
+        left join (select team_id, max(team_name) as team_name from statements group by all) t on t.team_id = a.team_id
+        where p.period = $period
+        order by a.state <> 'open', a.raised_on desc, a.alert_id
+        """,
+        period=period,
+    )
+    return [{**one, "word": words.plain(one["kind"])} for one in found]
 
 
 def _backtest(con: duckdb.DuckDBPyConnection) -> list[Row]:
