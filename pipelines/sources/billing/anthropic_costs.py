@@ -30,18 +30,18 @@ def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> Non
     """`parsed`, and `coverage` of every bucket's day; any bad result refuses the page set."""
     load_pages(con, delivery, bucket_times)
     con.execute(
-        "create or replace temp table costs as select * replace (plain(amount, -2) as amount)"
+        "create or replace temp table costs as select * replace (plain(amount, -2) as amount), null::varchar as list_amount, null::varchar as api_key_id"
         " from (select * exclude (fields), unnest(json_transform(fields, $fields)) from results)",
         {"fields": FIELDS},
     )
+    parse_costs(con, source.billing_account_id)
+
+
+def parse_costs(con: duckdb.DuckDBPyConnection, account: str) -> None:
+    """`parsed` and `coverage` of temp table `costs`, amounts in dollars as plain text; a bad row refuses the page set."""
     refuse_first(con, PROBLEMS)
-    create_parsed(
-        con,
-        "billing",
-        SELECT,
-        {"account": source.billing_account_id, "names": list(METERS), "meters": list(METERS.values())},
-    )
-    cover_days(con, source.billing_account_id)
+    create_parsed(con, "billing", SELECT, {"account": account, "names": list(METERS), "meters": list(METERS.values())})
+    cover_days(con, account)
 
 
 def bucket_times(bucket: dict[str, Any]) -> tuple[datetime, datetime]:
@@ -56,6 +56,8 @@ select
         when amount is null then 'amount is missing'
         when not is_number(amount) or rounded(amount) is null
             then 'amount is not an amount: ' || left(amount, 30)
+        when list_amount is not null and (not is_number(list_amount) or rounded(list_amount) is null)
+            then 'list_amount is not an amount: ' || left(list_amount, 30)
         when currency is null then 'currency is missing'
         when upper(currency) not in (from currencies) then 'unknown currency: ' || left(currency, 10)
         when upper(currency) <> 'USD' then 'amounts are cents of USD, and this one is in ' || upper(currency)
@@ -71,6 +73,7 @@ select
     'Anthropic' as service_provider,
     $account as billing_account_id,
     workspace_id as sub_account_id,
+    api_key_id,
     'Usage' as charge_category,
     description as charge_description,
     'Usage-Based' as charge_frequency,
@@ -86,6 +89,7 @@ select
     date_trunc('month', day)::date as billing_period_start,
     (date_trunc('month', day) + interval 1 month)::date as billing_period_end,
     case when cost_type = 'tokens' then 'Tokens' end as consumed_unit,
+    rounded(list_amount) as list_cost,
     rounded(amount) as effective_cost,
     rounded(amount) as billed_cost,
     upper(currency) as billing_currency,
