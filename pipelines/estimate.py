@@ -443,12 +443,12 @@ class _Prices:
         found = self.con.execute(
             f"""
             select contracted_{meter}, rate_source, contract_id, recorded_at from rates
-            where service_tier = 'standard' and region = '' and $day >= valid_from and $day < valid_to
+            where provider = $provider and model = $model and service_tier = 'standard' and region = '' and $day >= valid_from and $day < valid_to
                 and $size > input_gt and $size <= input_le
             order by contracted_{meter} desc nulls last
             limit 1
             """,
-            {"day": self.day, "size": max(1, int(size))},
+            {"provider": sold.provider, "model": sold.model, "day": self.day, "size": max(1, int(size))},
         ).fetchall()
         if not found or found[0][0] is None:
             raise Refused(

@@ -2,6 +2,7 @@
 -- nothing is used yet. Also written as JSON under reports/guardrails/.
 -- grain: budget_id, for_project
 --   for_project: the project, where the budget is for each project on its own; '' otherwise
+--   name: its name
 --   about: what the budget counts
 --   day: the day that it is for
 --   period: the month of that day

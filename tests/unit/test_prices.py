@@ -302,6 +302,7 @@ def test_the_rates_of_a_period_are_made_from_it(con: duckdb.DuckDBPyConnection) 
     con.execute("create or replace temp table policy_private_prices(price_id varchar, provider varchar, model varchar, meter varchar, per_token decimal(20, 12), valid_from date, valid_to date)")  # fmt: skip
     con.execute("create or replace temp table policy_discounts as select 'edp' as discount_id, 'aws' as provider, null::varchar as service, null::varchar as model, null::varchar as meter, 7.5::decimal(9, 6) as percent, date '2026-01-01' as valid_from, date '2027-01-01' as valid_to")  # fmt: skip
     con.execute("create or replace temp table bill_lines(usage_period varchar, provider varchar, model varchar, service varchar)")
+    con.execute("create or replace temp table policy_candidates(other_provider varchar, other_model varchar)")
     con.execute("create or replace temp table bill_prices as select '2026-10' as usage_period, * from (values ('google', 'gemini-2.5-pro', 'standard', 'input_uncached', 0.000003), ('aws', 'amazon.nova-pro-v1:0', 'standard', 'input_uncached', 0.000004), ('openai', 'gpt-inside', 'standard', 'output', 0.00001)) t(provider, model, service_tier, meter, unit_price)")  # fmt: skip
     rates = f"select model, rate_source, contracted_input_uncached * {MILLION} as price, list_input_uncached * {MILLION} as listed, input_gt from ({asset('sql', 'rate', 'rates.sql').read_text()}) where service_tier = 'standard' and valid_from <= '2026-10-05' and valid_to > '2026-10-05' order by all"  # fmt: skip
     d = Decimal
