@@ -20,6 +20,7 @@ from openpyxl.styles import Alignment, Border, Font, PatternFill, Side
 from openpyxl.styles.differential import DifferentialStyle
 from openpyxl.utils import get_column_letter as letter
 from openpyxl.workbook.defined_name import DefinedName
+from openpyxl.worksheet.hyperlink import Hyperlink
 from openpyxl.worksheet.table import Table, TableStyleInfo
 from openpyxl.worksheet.worksheet import Worksheet
 
@@ -187,7 +188,7 @@ class Book:
 
     def link(self, ws: Worksheet, row: int, column: int, text: str, sheet: str) -> None:
         self.put(ws, row, column, text, Look(size=9, color=TEAL, link=True))
-        ws.cell(row, column).hyperlink = f"#'{sheet}'!A1"
+        ws.cell(row, column).hyperlink = Hyperlink(ref="", location=f"'{sheet}'!A1")
         self._style(ws.cell(row, column), Look(size=9, color=TEAL, link=True), False)
 
     def _style(self, cell: Any, look: Look, quoted: bool) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from datetime import date
 from hashlib import sha256
 from pathlib import Path
 
+import duckdb
 import pytest
 
-from pipelines.render import index, workbook
+from pipelines.home import Home
+from pipelines.render import digest, engineering, index, overview, workbook
 from tests.browser import CHROMIUM, CONTRAST, OVERFLOW, Browser
 from tests.unit.test_render import company
 
@@ -39,6 +43,28 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def insights(small_company: Home, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pages over tables of analysts, of the sample company with hostile and very long names in them, and with alerts."""
+    root = tmp_path_factory.mktemp("insights")
+    shutil.copyfile(small_company.current.resolve(), root / "company.duckdb")
+    (root / "company.duckdb").chmod(0o600)
+    with duckdb.connect(str(root / "company.duckdb")) as con:
+        rude = "<img src=x onerror=alert(1)> =1+1 " + "an-unusually-long-name-without-any-space-in-it-" * 3
+        for table, column in (("cost_daily", "model"), ("cost_daily", "project_id"), ("efficiency", "model"), ("efficiency", "project_id"), ("budget_status", "name"), ("budget_status", "owner"),
+                              ("unit_economics", "name"), ("statements", "team_name"), ("levers", "assumptions"), ("latency_daily", "project_id"), ("index_unit_costs", "name")):  # fmt: skip
+            con.execute(f"update {table} set {column} = $rude || {column} where {column} is not null", {"rude": rude})
+        con.execute(
+            "create or replace table alerts as select 'a' as alert_id, 'hourly_spend' as kind, 'critical' as severity, 'support' as team_id, date '2026-10-20' as raised_on,"
+            " $rude as evidence, 'open' as state, 1.5::decimal(38, 12) as expected, 2.5::decimal(38, 12) as actual, 1::decimal(38, 12) as cost_impact",
+            {"rude": rude},
+        )
+        (root / "overview.html").write_text(overview.page(con), encoding="utf-8")
+        (root / "engineering.html").write_text(engineering.page(con), encoding="utf-8")
+        (root / "digest.html").write_text(digest.pages(con, date(2026, 10, 31))["support.html"].html, encoding="utf-8")
+    return root
+
+
+@pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     with Browser(tmp_path_factory.mktemp("profile")) as made:
         yield made
@@ -46,6 +72,18 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.mark.parametrize("name", [str(STATEMENT), "index.html", "rate-card.html"])
 def test_a_page_fits_every_screen_and_can_be_read_in_light_and_dark(browser: Browser, reports: Path, name: str) -> None:
+    _fits_and_can_be_read(browser, reports, name)
+
+
+@pytest.mark.parametrize("name", ["overview.html", "engineering.html", "digest.html"])
+def test_a_page_of_analysis_does_so_too_whatever_names_say(browser: Browser, insights: Path, name: str) -> None:
+    _fits_and_can_be_read(browser, insights, name)
+    assert browser.value("document.images.length + document.scripts.length") == 0
+    assert "<img src=x onerror=alert(1)> =1+1" in browser.value("document.body.innerText")
+    assert browser.value("document.querySelectorAll('main section').length") >= 5
+
+
+def _fits_and_can_be_read(browser: Browser, reports: Path, name: str) -> None:
     for width in (1280, 390):
         for dark in (False, True):
             browser.open(reports / name, width, dark)
