@@ -175,7 +175,7 @@ def periods_table(run: Run) -> None:
     events = [
         (e.number, e.facts["period"], _event(e), e.facts.get("version"), e.facts["through"], e.facts.get("actor", "the night"), e.facts.get("reason"))
         for e in run.books.entries
-        if e.kind != "arrivals"
+        if "period" in e.facts
     ]
     if events:
         con.executemany("insert into period_events values (?, ?, ?, ?, ?, ?, ?)", events)
