@@ -145,7 +145,8 @@ def close(
 
     where = _home(home)
     outcome = _told(lambda say: jobs.close(where, period, actor, say))
-    print(f"closed {period}; statements are in {where.reports.relative_to(where.root)}/{period}/v{outcome.entry.facts['version']}/")
+    place = f"statements are in {where.reports.relative_to(where.root)}/{period}/v{outcome.entry.facts['version']}/"
+    print(f"closed {period}; {place if outcome.entry.facts['totals'] else 'it has no cost, and no statements'}")
     _finish(outcome.refused)
 
 

@@ -155,7 +155,7 @@ def _rates(run: Run, label: str) -> dict[str, tuple[str, str | None]]:
 
 
 def periods_table(run: Run) -> None:
-    """periods, period_events and closed_versions, as the books tell them."""
+    """periods, period_events, closed_versions and versions_without_journal, as the books tell them."""
     con, closed = run.con, run.books.closed()
     soft = {entry.facts["period"]: entry.facts["through"] for entry in reversed(run.books.of("soft_closed"))}
     rows = []
@@ -183,6 +183,10 @@ def periods_table(run: Run) -> None:
     issued = [(label, e.facts["version"], e.facts["through"], e.facts.get("dispute_until")) for label, versions in closed.items() for e in versions]
     if issued:
         con.executemany("insert into closed_versions values (?, ?, ?, ?)", issued)
+    con.execute("create or replace table warehouse.main.versions_without_journal(period varchar, version integer)")
+    without = [(label, e.facts["version"]) for label, versions in closed.items() for e in versions if "journal_lines.parquet" not in e.files]
+    if without:
+        con.executemany("insert into versions_without_journal values (?, ?)", without)
 
 
 def _event(entry: Entry) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
@@ -18,7 +19,7 @@ from pipelines.errors import Refused
 from pipelines.home import Home
 from pipelines.policy.files import SOLD
 from pipelines.publish import current_manifest, require_manifest
-from pipelines.reports import MANIFEST, in_order
+from pipelines.reports import MANIFEST, in_order, read_manifest
 from pipelines.run import open_run
 
 SHOWN_POTS = 8
@@ -195,16 +196,28 @@ def verify(home: Home) -> tuple[int, list[str]]:
     if not manifests:
         raise Refused("nothing is published yet", str(home.root), "run: apportion nightly")
     recorded: set[tuple[Path, str]] = set()  # versions share files of the lake, and issued statements stand in two manifests
+    problems: set[str] = set()
+
+    def read(path: Path, *keys: str) -> dict[str, Any] | None:
+        try:
+            return read_manifest(path, *keys)
+        except Refused:
+            problems.add(f"{path.relative_to(home.root)}: has been altered; restore it from a backup")
+            return None
+
     for path in manifests:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = read(path, "database", "lake", "reports")
+        if manifest is None:
+            continue
+        problems |= _books_went_on(books, manifest.get("books"))
         recorded.add((home.published / manifest["database"]["path"], manifest["database"]["sha256"]))
         recorded |= {(home.lake / entry["path"], entry["sha256"]) for entry in manifest["lake"]}
         if path == home.published / Path(home.current.resolve().name).with_suffix(".manifest.json"):
             recorded |= {(home.reports / entry["path"], entry["sha256"]) for entry in manifest["reports"] if "/draft/" not in entry["path"]}
     for path in home.reports.glob("[0-9]*/*/manifest.json"):
-        files = json.loads(path.read_text(encoding="utf-8"))["files"]
-        recorded |= {(home.reports / entry["href"], entry["sha256"]) for entry in files}
-    problems = {*books.problems(), *(problem for file, sha256 in recorded for problem in _differs(home, file, sha256)), *_issued(home, books, recorded)}
+        issued = read(path, "files")
+        recorded |= {(home.reports / entry["href"], entry["sha256"]) for entry in (issued["files"] if issued else ())}
+    problems |= {*books.problems(), *(problem for file, sha256 in recorded for problem in _differs(home, file, sha256)), *_issued(home, books, recorded)}
     return len(recorded) + sum(len(entry.files) + 1 for entry in books.entries), sorted(problems)
 
 
@@ -212,7 +225,7 @@ def _issued(home: Home, books: Books, recorded: set[tuple[Path, str]]) -> list[s
     """What is wrong with the issued versions as a whole: files and versions that were added, and breaks of the chain of manifests."""
     found: list[str] = []
     listed = {file for file, _ in recorded}
-    issued = in_order(books.of("closed"))
+    issued = [entry for entry in in_order(books.of("closed")) if entry.facts.get("totals") != []]  # a month without any cost has no statements
     versions = {home.reports / entry.facts["period"] / f"v{entry.facts['version']}" for entry in issued}
     for folder in sorted(home.reports.glob("[0-9]*/v*")):
         if folder not in versions:
@@ -226,10 +239,28 @@ def _issued(home: Home, books: Books, recorded: set[tuple[Path, str]]) -> list[s
         if not path.is_file():
             found.append(f"{path.relative_to(home.root)}: is missing; restore it from a backup")
             break
-        if json.loads(path.read_text(encoding="utf-8")).get("previous") != (file_sha256(previous) if previous else None):
+        if _chained(path) != (file_sha256(previous) if previous else None):
             found.append(f"{path.relative_to(home.root)}: the chain of manifests is broken before this one; restore both from a backup")
         previous = path
     return found
+
+
+def _chained(path: Path) -> str | None:
+    """The hash of the manifest before this one, as it says; what cannot be read says nothing."""
+    with suppress(Refused):
+        return read_manifest(path, "previous")["previous"]
+    return "unreadable"
+
+
+def _books_went_on(books: Books, seen: dict[str, Any] | None) -> set[str]:
+    """The last entry of the books is in no chain yet: what was published names it. Later entries may have followed."""
+    if not seen or not seen["entries"]:
+        return set()
+    number = seen["entries"]
+    if len(books.entries) < number:
+        return {f"data/books: entry {number} is missing; restore data/books/ from a backup"}
+    entry = books.entries[number - 1]
+    return set() if entry.sha256 == seen["sha256"] else {f"{entry.folder.name}/entry.json: has been altered"}
 
 
 def _differs(home: Home, file: Path, sha256: str) -> list[str]:

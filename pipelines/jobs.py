@@ -51,11 +51,13 @@ def nightly(home: Home, through: date, say: Say) -> Outcome:
 def close(home: Home, label: str, actor: str, say: Say) -> Outcome:
     """Freeze a period at the day of the last night, issue its statements, and publish again."""
     from pipelines.close import close_period
+    from pipelines.review import person
 
+    who = person(actor)
     with open_run(home, _last_night(home), say) as run:
         land(run)
         _compute(run)
-        entry = close_period(run, label, actor)
+        entry = close_period(run, label, who)
         return replace(_compute(run), entry=entry)
 
 

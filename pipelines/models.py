@@ -142,8 +142,9 @@ def replace_all(con: duckdb.DuckDBPyConnection, model: Model, params: Mapping[st
 
 
 def table_for(con: duckdb.DuckDBPyConnection, name: str, body: str, bound: dict[str, Any]) -> str:
-    """The warehouse table of this name, made where it is missing."""
-    con.execute(f"create table if not exists warehouse.main.{name} as {body} limit 0", bound)
+    """The warehouse table of this name, made where it is missing: `if not exists` would plan the whole SELECT each time."""
+    if not con.execute("select 1 from duckdb_tables() where database_name = 'warehouse' and schema_name = 'main' and table_name = ?", [name]).fetchall():
+        con.execute(f"create table warehouse.main.{name} as {body} limit 0", bound)
     return f"warehouse.main.{name}"
 
 

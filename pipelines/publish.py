@@ -126,7 +126,7 @@ def current_manifest(home: Home) -> dict[str, Any] | None:
     if not home.current.is_symlink():
         return None
     path = home.published / Path(os.readlink(home.current)).with_suffix(".manifest.json").name
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return reports.read_manifest(path, "through", "state", "reports", "totals") if path.is_file() else None
 
 
 def require_manifest(home: Home) -> dict[str, Any]:
@@ -257,6 +257,7 @@ def _manifest(run: Run, state: str, version: Path, files: list[reports.Issued], 
         "state": state,
         "through": run.through,
         "previous": file_sha256(previous) if previous and previous.is_file() and previous.stem.removesuffix(".manifest") != version.stem else None,
+        "books": {"entries": len(run.books.entries), "sha256": run.books.entries[-1].sha256 if run.books.entries else None},
         "database": {"path": version.name, "bytes": version.stat().st_size, "sha256": file_sha256(version)},
         "lake": [{"path": path, "rows": rows, "sha256": file_sha256(home.lake / path)} for path, rows in lake],
         "reports": [{"path": issued.href, "bytes": issued.bytes, "sha256": issued.sha256} for issued in files],

@@ -16,6 +16,7 @@ from typing import Any
 import duckdb
 
 from pipelines.books import Entry, file_sha256
+from pipelines.errors import Refused
 from pipelines.run import Run, digest
 from pipelines.warehouse import replace_durably, sync, write_text
 
@@ -107,6 +108,17 @@ def in_order(closed: list[Entry]) -> list[Entry]:
     return sorted(closed, key=lambda entry: entry.number)
 
 
+def read_manifest(path: Path, *keys: str) -> dict[str, Any]:
+    """A manifest that has these keys; `Refused` where it cannot be read any more."""
+    try:
+        found = json.loads(path.read_bytes())
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not found.keys() >= set(keys):
+        raise Refused("is not a readable manifest: it has been altered", str(path), "restore it from a backup")
+    return found
+
+
 def _version(run: Run, con: duckdb.DuckDBPyConnection, period: str, version: int, previous: Path | None, entry: Entry | None) -> list[Issued]:
     """The files of one version, made where they are not there yet; of an issued one, `previous` is the manifest before it in the chain."""
     folder = folder_of(run, period, version)
@@ -131,7 +143,7 @@ def _version(run: Run, con: duckdb.DuckDBPyConnection, period: str, version: int
     )
     manifest = folder / MANIFEST
     if manifest.is_file():
-        known = json.loads(manifest.read_text(encoding="utf-8"))
+        known = read_manifest(manifest, "figures", "files")
         if version or known["figures"] == wanted:
             return [*(Issued(**one) for one in known["files"]), _own(period, version, folder)]
     run.say(f"write {folder.relative_to(run.home.root)}")

@@ -184,6 +184,8 @@ def resolve(
     who = person(actor)
     if state != "withdrawn" and same_person(who, opened["actor"]):
         raise Refused(f"{opened['actor']} opened {opened['dispute_id']}", "--actor", "another person decides it; who opened it can withdraw it")
+    if state == "withdrawn" and not same_person(who, opened["actor"]):
+        raise Refused(f"{opened['actor']} opened {opened['dispute_id']}", "--actor", "only who opened it withdraws it; another person can --reject it")
     facts = {
         "dispute_id": opened["dispute_id"], "period": opened["period"], "state": state, "actor": who, "through": run.through,
         "reason": _words(text, "--text", "say why") if text is not None else None,

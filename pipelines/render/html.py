@@ -34,11 +34,11 @@ def _environment() -> Environment:
     return environment
 
 
-def money(amount: Decimal | None) -> str:
+def money(amount: Decimal | int | None) -> str:
     return "–" if amount is None else f"{words.half_up(amount) + 0:,.2f}".replace("-", "−")
 
 
-def signed(amount: Decimal) -> str:
+def signed(amount: Decimal | int) -> str:
     """A change: the direction is a sign before the digits, never a colour."""
     cents = words.half_up(amount) + 0
     return "–" if not cents else f"{cents:+,.2f}".replace("-", "−")

@@ -71,9 +71,9 @@ def unit(name: str | None, price: Decimal | None = None) -> tuple[int, str | Non
     return scale, many + low
 
 
-def half_up(amount: Decimal) -> Decimal:
-    """Whole cents, as Excel's ROUND makes them."""
-    return amount.quantize(Decimal("0.01"), ROUND_HALF_UP)
+def half_up(amount: Decimal | int) -> Decimal:
+    """Whole cents, as Excel's ROUND makes them; a sum of no rows is the integer 0."""
+    return Decimal(amount).quantize(Decimal("0.01"), ROUND_HALF_UP)
 
 
 def readable_pots(pots: list[Row]) -> list[Row]:

@@ -1,7 +1,8 @@
 -- What finance posts of the statements: one balanced entry per statement, legal entity and currency. Teams on chargeback
 -- only. A version posts what its statements say less what earlier versions of the month have posted. Where another legal
 -- entity bought than consumed, one entry has both sides, each balanced. Estimated cost of a month in review is accrued,
--- and reversed on the first day of the next one.
+-- and reversed on the first day of the next one. A version that was closed before there were journals has none: what its
+-- statements say counts as posted by hand.
 -- grain: period, version, je_id, line_no
 --   je_id: number of the entry, at most 16 characters; D in it stands for a draft, A for an accrual, R for its reversal
 --   line_no: number of the line in its entry
@@ -84,6 +85,12 @@ due as (
     from booked_journal_lines b
     join periods p on p.period = b.period and p.state <> 'closed'
     where b.role = 'expense'
+    union all
+    select s.period, s.team_id, s.cost_center, s.legal_entity, s.legal_entity, s.currency, s.gl_account, s.activity, false, (-s.amount * 100)::hugeint
+    from booked_statement_lines s
+    join (select period, max(version) as version from versions_without_journal group by all) w on w.period = s.period and w.version = s.version
+    join periods p on p.period = s.period and p.state <> 'closed'
+    where s.mode = 'chargeback'
     union all
     select a.period, a.team_id, a.cost_center, a.legal_entity, a.buyer, a.currency, a.gl_account, a.activity, true, a.estimated_cents
     from parts a

@@ -81,6 +81,10 @@ due as (
     from ranked r
     left join closed_lines b on b.period = r.period and b.line_id = r.line_id
 ),
+-- How a team that left was charged last.
+last_modes as (
+    select team_id, arg_max(mode, (period, version)) as mode from booked_statement_lines group by all
+),
 drafts as (
     select
         d.period, 0::integer as version, d.team_id, d.cost_center, d.legal_entity, d.line_id, d.category, d.service, d.model,
@@ -88,11 +92,12 @@ drafts as (
         case when d.quantity > 0 and d.list_cost is not null then
             money(pico(d.amount) * 1000 // (d.quantity * 1000)::hugeint) end as unit_rate,
         d.list_cost, d.amount, d.currency, d.fx_rate, g.gl_account,
-        coalesce(m.mode, 'showback') as mode
+        coalesce(m.mode, w.mode, 'showback') as mode
     from due d
     join periods p on p.period = d.period
     left join policy_gl_accounts g on g.activity = d.activity
     left join policy_team_modes m on m.team_id = d.team_id and p.starts_on >= m.valid_from and p.starts_on < m.valid_to
+    left join last_modes w on w.team_id = d.team_id
     where d.amount <> 0 or d.list_cost <> 0 or d.quantity <> 0 or d.was_closed
 ),
 everything as (

@@ -2,7 +2,7 @@
 -- grain: period, kind, what
 --   kind: unallocated, unmetered, unpriced, unbilled, not_comparable, unmapped, variance_price, variance_quantity, variance_cost,
 --     unit_suspect, drift, usage_report_differs, invoice_differs, invoice_missing, bill_missing, out_of_scope, gpu_beyond_capacity, gpu_without_cost, gpu_without_rate,
---     unknown_trigger, policy_edit, rate_frozen, rejected
+--     unknown_trigger, policy_edit, rate_frozen, journal_missing, rejected
 --   what: the account, model or source it concerns
 --   amount: dollars concerned, in the bill's currency; NULL where no price is known
 --   events: events, lines or rows concerned
@@ -207,6 +207,15 @@ rates as (
     from exchange_rates
     where landed_rate is not null
 ),
+unposted as (
+    select
+        s.period, 'journal_missing' as kind, s.period || ' v' || s.version as what, sum(s.amount)::decimal(38, 12) as amount, count(*) as events,
+        'closed before there were journals: its statements count as posted by hand' as detail
+    from statement_lines s
+    join versions_without_journal w on w.period = s.period and w.version = s.version
+    where s.mode = 'chargeback'
+    group by all
+),
 rejected as (
     select
         strftime(f.night, '%Y-%m') as period, 'rejected' as kind, q.kind || ' ' || q.source || ': ' || q.reason as what,
@@ -231,4 +240,5 @@ union all select period, kind, what, amount, events, detail from without_cost
 union all select period, kind, what, amount, events, detail from without_rate
 union all select period, kind, what, amount, events, detail from edited
 union all select period, kind, what, amount, events, detail from rates
+union all select period, kind, what, amount, events, detail from unposted
 union all select period, kind, what, amount, events, detail from rejected

@@ -6,6 +6,7 @@ import gzip
 import json
 import random
 import shutil
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from pipelines import jobs, sample
 from pipelines.home import Home
+from tests.closing import only_the_books
 from tests.conftest import empty_home, quiet
 
 THROUGH = date(2026, 10, 5)
@@ -36,8 +38,15 @@ def nightly(root: Path) -> Money:
     return [*ledger, *statements, *meters]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _quick() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        only_the_books(patched)
+        yield
+
+
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Money]:
+def undisturbed(_quick: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Money]:
     root = tmp_path_factory.mktemp("undisturbed")
     sample.install(root)
     sample.write(root, THROUGH, TRUTH)
@@ -176,7 +185,7 @@ def nights(root: Path, *bills: tuple[str, dict[int, str]] | None, at_once: bool 
 
 
 @pytest.fixture(scope="module")
-def only_the_second(tmp_path_factory: pytest.TempPathFactory) -> tuple[Money, Money]:
+def only_the_second(_quick: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Money, Money]:
     return nights(tmp_path_factory.mktemp("second"), ("b.json", TWO))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -14,16 +14,49 @@ from pipelines import close, inspection, jobs
 from pipelines.errors import AllRefused, Refused
 from pipelines.review import same_person
 from pipelines.run import open_run
-from tests.closing import ALLOCATION, Company, only_the_books
+from tests.closing import ALLOCATION, CLOSE, TEAMS, Company, only_the_books
 from tests.conftest import quiet
 
-SEPTEMBER = ("2026-09-01,p-a,x,10.005", "2026-09-02,p-b,x,20.005", "2026-09-30,,shared,1.01")
+SEPTEMBER = ("2026-09-01,p-a,x,10.5", "2026-09-02,p-b,x,20", "2026-09-30,,shared,3")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        only_the_books(patched)
+        yield
 
 
 @pytest.fixture
-def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Company]:
-    only_the_books(monkeypatch)
-    return lambda close="": Company(tmp_path, close)
+def made(tmp_path: Path) -> Callable[..., Company]:
+    return lambda close="": Company(tmp_path / "made", close)
+
+
+@pytest.fixture(scope="module")
+def _in_review(_quick: None, tmp_path_factory: pytest.TempPathFactory) -> Company:
+    company = Company(tmp_path_factory.mktemp("in-review") / "home")
+    company.bill(*SEPTEMBER)
+    company.night("2026-10-02")
+    return company
+
+
+@pytest.fixture(scope="module")
+def _closed(_in_review: Company, tmp_path_factory: pytest.TempPathFactory) -> Company:
+    company = Company.copy(_in_review, tmp_path_factory.mktemp("closed") / "home")
+    company.close("2026-09")
+    return company
+
+
+@pytest.fixture
+def in_review(_in_review: Company, tmp_path: Path) -> Company:
+    """September in review as of the second of October."""
+    return Company.copy(_in_review, tmp_path / "in-review")
+
+
+@pytest.fixture
+def closed(_closed: Company, tmp_path: Path) -> Company:
+    """The same September, closed that day."""
+    return Company.copy(_closed, tmp_path / "closed")
 
 
 def refusals(work: Callable[[], Any]) -> list[str]:
@@ -37,7 +70,7 @@ def refusals(work: Callable[[], Any]) -> list[str]:
 
 def test_a_reopened_month_takes_its_corrections_and_adds_their_cents_to_those_it_was_closed_with(made: Callable[..., Company]) -> None:
     company = made()
-    company.bill(*SEPTEMBER)
+    company.bill("2026-09-01,p-a,x,10.005", "2026-09-02,p-b,x,20.005", "2026-09-30,,shared,1.01")
     company.night("2026-10-02")
     company.close("2026-09")
     assert company.amounts("2026-09", 1) == {"a": "10.68", "b": "20.34"}
@@ -68,19 +101,17 @@ def test_a_reopened_month_takes_its_corrections_and_adds_their_cents_to_those_it
     assert company.amounts("2026-09", 3) == {"a": "11.68", "b": "26.34"}
 
 
-def test_a_correction_that_a_later_close_took_stays_there(made: Callable[..., Company]) -> None:
-    company = made()
-    company.bill(*SEPTEMBER, "2026-10-01,p-a,x,7")
-    company.night("2026-10-02")
-    company.close("2026-09")
-    company.bill("2026-09-01,p-a,x,12.005")
+def test_a_correction_that_a_later_close_took_stays_there(closed: Company) -> None:
+    company = closed
+    company.bill("2026-10-01,p-a,x,7")
+    company.bill("2026-09-01,p-a,x,12.5")
     company.night("2026-11-03")
     company.close("2026-10")
-    company.bill("2026-09-01,p-a,x,15.005")
+    company.bill("2026-09-01,p-a,x,15.5")
     company.night("2026-11-04")
     assert company.amounts("2026-10", 1) == {"a": "9.00"} and company.amounts("2026-11") == {"a": "3.00"}
     company.reopen("2026-09")
-    assert company.amounts("2026-11") == {} and company.amounts("2026-09") == {"a": "13.68", "b": "20.34"}
+    assert company.amounts("2026-11") == {} and company.amounts("2026-09") == {"a": "15.50", "b": "21.00"}
     assert company.amounts("2026-10", 1) == {"a": "9.00"}
     company.night("2026-12-02")
     assert any("2026-11 cannot close before 2026-09: 2026-09 is reopened" in reason for reason in refusals(lambda: company.close("2026-11")))
@@ -88,20 +119,17 @@ def test_a_correction_that_a_later_close_took_stays_there(made: Callable[..., Co
     company.close("2026-11")
 
 
-def test_an_edit_of_policy_waits_for_the_month_to_be_reopened(made: Callable[..., Company]) -> None:
-    company = made()
-    company.bill(*SEPTEMBER)
-    company.night("2026-10-02")
-    company.close("2026-09")
+def test_an_edit_of_policy_waits_for_the_month_to_be_reopened(closed: Company) -> None:
+    company = closed
     company.policy("allocation", ALLOCATION.replace("weights: {a: 2, b: 1}", "weights: {a: 1, b: 3}"))
     outcome = company.night("2026-10-03")
     assert company.amounts("2026-10") == {}
     assert outcome.notes == ["2026-09 is closed: allocation.yaml now says something else about it (rule shared " + outcome.notes[0].split("(rule shared ")[1]]
     assert company.rows("select period, what, events from exceptions where kind = 'policy_edit'") == [("2026-09", "allocation.yaml", 1)]
     company.reopen("2026-09", "agreed weights")
-    assert company.amounts("2026-09") == {"a": "10.26", "b": "20.76"}
+    assert company.amounts("2026-09") == {"a": "11.25", "b": "22.25"}
     company.close("2026-09")
-    assert company.amounts("2026-09", 2) == {"a": "10.26", "b": "20.76"}
+    assert company.amounts("2026-09", 2) == {"a": "11.25", "b": "22.25"}
     assert company.rows("select count(*) from exceptions where kind = 'policy_edit'") == [(0,)]
     # What is dated after the month says nothing about it.
     dated = ALLOCATION.replace("weights: {a: 2, b: 1}", "weights: {a: 1, b: 3}, effective: {to: 2026-10-01}")
@@ -110,11 +138,8 @@ def test_an_edit_of_policy_waits_for_the_month_to_be_reopened(made: Callable[...
     assert company.night("2026-10-03").notes == []
 
 
-def test_a_decision_that_was_cut_off_after_its_entry_is_published_by_the_next_night(made: Callable[..., Company], monkeypatch: pytest.MonkeyPatch) -> None:
-    company = made()
-    company.bill(*SEPTEMBER)
-    company.night("2026-10-02")
-    company.close("2026-09")
+def test_a_decision_that_was_cut_off_after_its_entry_is_published_by_the_next_night(closed: Company, monkeypatch: pytest.MonkeyPatch) -> None:
+    company = closed
     whole = Company.copy(company, company.home.root.with_name("whole"))
     for one in (whole, company):
         one.policy("allocation", ALLOCATION.replace("weights: {a: 2, b: 1}", "weights: {a: 1, b: 3}"))
@@ -123,21 +148,33 @@ def test_a_decision_that_was_cut_off_after_its_entry_is_published_by_the_next_ni
         killed.setattr(jobs, "_compute", lambda run: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             company.reopen("2026-09", "agreed weights")
-    assert company.amounts("2026-09", 1) == {"a": "10.68", "b": "20.34"} and company.amounts("2026-09") == {}
+    assert company.amounts("2026-09", 1) == {"a": "12.50", "b": "21.00"} and company.amounts("2026-09") == {}
     assert "only a closed month" in refusals(lambda: company.reopen("2026-09"))[0]
     company.night("2026-10-02")
     assert company.content() == whole.content()
 
 
-def test_only_a_closed_month_is_reopened_and_by_somebody(made: Callable[..., Company]) -> None:
-    company = made()
-    company.bill(*SEPTEMBER)
-    company.night("2026-10-02")
-    assert refusals(lambda: company.reopen("2026-09")) == ["reopen: 2026-09 is soft-closed; only a closed month can be reopened"]
-    assert refusals(lambda: company.reopen("2026-12")) == ["periods: 2026-12 is not a period as of 2026-10-02; run the night past its last day first"]
+def test_only_a_closed_month_is_reopened_and_by_somebody(in_review: Company, closed: Company) -> None:
+    assert refusals(lambda: in_review.reopen("2026-09")) == ["reopen: 2026-09 is soft-closed; only a closed month can be reopened"]
+    assert refusals(lambda: in_review.reopen("2026-12")) == ["periods: 2026-12 is not a period as of 2026-10-02; run the night past its last day first"]
+    for actor in (" ", "a\x00b", "A" * 1001):
+        assert "--actor: is " in refusals(lambda actor=actor: in_review.close("2026-09", actor))[0]
+    assert "already closed" in refusals(lambda: closed.close("2026-09"))[0]
+    assert refusals(lambda: closed.reopen("2026-09", " ")) == ["--reason: is empty; say why the month is opened again"]
+
+
+def test_a_team_that_left_still_has_its_closed_months_and_their_corrections(closed: Company) -> None:
+    company = closed
+    company.policy("teams", "".join(line for line in TEAMS.splitlines(keepends=True) if "id: a," not in line))
+    company.policy("allocation", ALLOCATION.replace("{a: 2, b: 1}", "{b: 1}"))
+    company.bill("2026-09-01,p-a,x,11.5")
+    company.night("2026-10-03")
+    assert company.amounts("2026-10") == {"a": "1.00"}
+    company.reopen("2026-09", "the team left")
+    assert company.amounts("2026-09") == {"a": "0.00", "b": "23.00", "unallocated": "11.50"}  # today's policy says so
+    modes = "select distinct version, mode from statement_lines where period = '2026-09' and team_id = 'a' order by 1"
+    assert company.rows(modes) == [(0, "chargeback"), (1, "chargeback")]  # what was charged is taken back as it was charged
     company.close("2026-09")
-    assert "already closed" in refusals(lambda: company.close("2026-09"))[0]
-    assert refusals(lambda: company.reopen("2026-09", " ")) == ["--reason: is empty; say why the month is opened again"]
 
 
 # --- currencies ----------------------------------------------------------------------------------------------------------
@@ -165,11 +202,8 @@ def test_the_rate_of_a_month_stays_what_it_was_at_soft_close(made: Callable[...,
     ]  # fmt: skip
 
 
-def test_a_currency_that_first_appears_late_is_converted_once_its_rate_lands(made: Callable[..., Company]) -> None:
-    company = made()
-    company.bill(*SEPTEMBER)
-    company.night("2026-10-02")
-    company.close("2026-09")
+def test_a_currency_that_first_appears_late_is_converted_once_its_rate_lands(closed: Company) -> None:
+    company = closed
     company.bill("2026-09-15,p-b,x,100,GBP")
     assert refusals(lambda: company.night("2026-10-05")) == [
         "data/landing/fx: no exchange rate from GBP to USD for 2026-09; land a CSV with period,currency,rate,rate_source"
@@ -203,10 +237,9 @@ def approved(company: Company, step: str, actor: str) -> jobs.Outcome:
     return jobs.approve(company.home, "2026-09", step, actor, quiet)
 
 
-def test_three_people_and_the_same_figures_make_a_close(made: Callable[..., Company]) -> None:
-    company = made("approvals: required\n")
-    company.bill(*SEPTEMBER)
-    company.night("2026-10-02")
+def test_three_people_and_the_same_figures_make_a_close(in_review: Company) -> None:
+    company = in_review
+    company.policy("close", CLOSE + "approvals: required\n")
     assert [reason.split(";")[0] for reason in refusals(lambda: company.close("2026-09"))] == [
         "close: 2026-09 cannot close: its review is missing", "close: 2026-09 cannot close: its approval is missing",
     ]  # fmt: skip
@@ -253,59 +286,55 @@ def resolved(company: Company, dispute_id: str, state: str = "accepted", to: str
 SUMS = "select team_id, sum(effective_cost)::decimal(18, 3)::varchar, sum(chargeback_cost)::decimal(18, 3)::varchar from ledger where activity = 'adjustment' group by all order by 1"
 
 
-def test_an_accepted_dispute_of_a_draft_moves_cost_within_its_month(made: Callable[..., Company]) -> None:
-    company = made()
-    company.bill("2026-09-01,p-a,x,10.5", "2026-09-02,p-b,x,20")
-    company.night("2026-10-02")
+def test_an_accepted_dispute_of_a_draft_moves_cost_within_its_month(in_review: Company) -> None:
+    company = in_review
     assert disputed(company, 1, "5.25") == "D-1"
     assert "D-1 of a over 5.25 USD is open until 2026-10-12" in refusals(lambda: company.close("2026-09"))[0]
-    assert "at most 5.25" in refusals(lambda: disputed(company, 1, "5.26"))[0]
+    assert "at most 7.25" in refusals(lambda: disputed(company, 1, "7.26"))[0]
     assert "is the team that disputes" in refusals(lambda: resolved(company, "D-1", to="a"))[0]
     assert "no team is called c" in refusals(lambda: resolved(company, "D-1", to="c"))[0]
     assert "Ann opened D-1" in refusals(lambda: resolved(company, "D-1", actor="ANN"))[0]
     resolved(company, "d-1", to="b")
-    assert company.amounts("2026-09") == {"a": "5.25", "b": "25.25"} and company.amounts("2026-10") == {}
+    assert company.amounts("2026-09") == {"a": "7.25", "b": "26.25"} and company.amounts("2026-10") == {}
     assert company.rows(SUMS) == [("a", "-5.250", "-5.250"), ("b", "5.250", "5.250")]
     assert company.rows("select state, to_team_id, adjustment_period, resolved_by from disputes") == [("accepted", "b", "2026-09", "Bob")]
     assert "was accepted by Bob" in refusals(lambda: resolved(company, "D-1", "rejected"))[0]
     company.close("2026-09")
-    assert company.amounts("2026-09", 1) == {"a": "5.25", "b": "25.25"}
+    assert company.amounts("2026-09", 1) == {"a": "7.25", "b": "26.25"}
     assert company.night("2026-10-02").changed is False
 
 
-def test_a_dispute_of_a_closed_month_is_booked_in_the_open_one_until_the_month_is_reopened(made: Callable[..., Company]) -> None:
-    company = made()
-    company.bill("2026-09-01,p-a,x,10.5", "2026-09-02,p-b,x,20")
-    company.night("2026-10-02")
-    company.close("2026-09")
+def test_a_dispute_of_a_closed_month_is_booked_in_the_open_one_until_the_month_is_reopened(closed: Company) -> None:
+    company = closed
     resolved(company, disputed(company, 1, None, "wrong_rate"))
-    assert company.amounts("2026-10") == {"a": "-10.50", "platform": "10.50"}
-    assert company.rows(SUMS) == [("a", "0.000", "-10.500"), ("platform", "0.000", "10.500")]  # a wrong rate moves no cost
+    assert company.amounts("2026-10") == {"a": "-12.50", "platform": "12.50"}
+    assert company.rows(SUMS) == [("a", "0.000", "-12.500"), ("platform", "0.000", "12.500")]  # a wrong rate moves no cost
     assert company.rows("select category, service, original_period from statement_lines where period = '2026-10' and team_id = 'a'") == [("adjustment", "Dispute D-1", "2026-09")]
     company.bill("2026-09-01,p-a,x,11.5")  # a correction beside it does not take it back
     company.night("2026-10-05")
-    assert company.amounts("2026-10") == {"a": "-9.50", "platform": "10.50"}
+    assert company.amounts("2026-10") == {"a": "-11.50", "platform": "12.50"}
     company.reopen("2026-09")
-    assert company.amounts("2026-10") == {} and company.amounts("2026-09") == {"a": "1.00", "b": "20.00", "platform": "10.50"}
+    assert company.amounts("2026-10") == {} and company.amounts("2026-09") == {"a": "1.00", "b": "21.00", "platform": "12.50"}
     company.close("2026-09")
-    assert company.amounts("2026-09", 2) == {"a": "1.00", "b": "20.00", "platform": "10.50"}
+    assert company.amounts("2026-09", 2) == {"a": "1.00", "b": "21.00", "platform": "12.50"}
     company.night("2026-10-16")
     assert "could be disputed until 2026-10-15" in refusals(lambda: disputed(company, 1, "1", team="b"))[0]
 
 
-def test_a_dispute_that_is_rejected_withdrawn_or_too_old_holds_up_nothing(made: Callable[..., Company]) -> None:
-    company = made("disputes: {days: 3}\n")
-    company.bill("2026-09-01,p-a,x,10.5", "2026-09-02,p-b,x,20")
-    company.night("2026-10-02")
+def test_a_dispute_that_is_rejected_withdrawn_or_too_old_holds_up_nothing(in_review: Company) -> None:
+    company = in_review
+    company.policy("close", CLOSE + "disputes: {days: 3}\n")
     assert "line 9 is not on the statement" in refusals(lambda: disputed(company, 9, "1"))[0]
     resolved(company, disputed(company, 1, None), "rejected")
-    resolved(company, disputed(company, 1, None), "withdrawn", actor="Ann")
+    taken_back = disputed(company, 1, None)
+    assert "Ann opened D-2" in refusals(lambda: resolved(company, taken_back, "withdrawn", actor="Bob"))[0]
+    resolved(company, taken_back, "withdrawn", actor="Ann")
     left = disputed(company, 1, None)
     assert len(refusals(lambda: company.close("2026-09"))) == 1
     company.night("2026-10-06")
     company.close("2026-09")
     resolved(company, left, to="unallocated")
-    assert company.amounts("2026-10") == {"a": "-10.50", "unallocated": "10.50"}
+    assert company.amounts("2026-10") == {"a": "-12.50", "unallocated": "12.50"}
     assert company.rows("select reason from ledger where team_id = 'unallocated'") == [("dispute D-3, accepted by Bob: wrong team",)]
     assert [row["state"] for row in [dict(zip(("dispute_id", "state"), row, strict=True)) for row in company.rows("select dispute_id, state from disputes order by 1")]] == [
         "rejected", "withdrawn", "accepted",
@@ -315,10 +344,10 @@ def test_a_dispute_that_is_rejected_withdrawn_or_too_old_holds_up_nothing(made: 
 # --- closing -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_close_is_refused_with_every_reason_at_once(made: Callable[..., Company]) -> None:
-    company = made("approvals: required\n")
+def test_a_close_is_refused_with_every_reason_at_once(in_review: Company) -> None:
+    company = in_review
     company.policy("close", "version: 1\ntolerance: {unallocated_percent: '0'}\napprovals: required\n")
-    company.bill(*SEPTEMBER, "2026-10-01,nobody,x,1", "2026-10-02,p-a,x,1")
+    company.bill("2026-10-01,nobody,x,1", "2026-10-02,p-a,x,1")
     company.night("2026-10-05")
     disputed(company, 1, "1", label="2026-10")
     with pytest.raises(AllRefused):
@@ -348,10 +377,8 @@ def test_small_late_items_join_one_line(made: Callable[..., Company]) -> None:
     assert company.rows(lines) == [("a", "Small late items", "adjustment", "10.00"), ("b", "API", "other", "10.00")]
 
 
-def test_the_books_keep_every_column_of_charges_ledger_and_lines(made: Callable[..., Company]) -> None:
-    company = made()
-    company.bill(*SEPTEMBER)
-    company.night("2026-10-02")
+def test_the_books_keep_every_column_of_charges_ledger_and_lines(in_review: Company) -> None:
+    company = in_review
     with open_run(company.home, date(2026, 10, 2), quiet) as run:
         for name, shape in close.BOOKED.items():
             made_of = {row[0] for row in run.con.execute(f"describe {name}").fetchall()}

@@ -34,6 +34,8 @@ def books(period_state: str = "open", due_to: str | None = "2310") -> duckdb.Duc
     con.execute("insert into charges values ('us', 'US'), ('ie', 'IE')")
     con.execute(f"create table ledger(period varchar, line_id varchar, charge_id varchar, activity varchar, environment varchar, legal_entity varchar, chargeback_cost {MONEY}, estimate_status varchar)")
     con.execute(f"create table statement_lines(period varchar, version integer, team_id varchar, cost_center varchar, legal_entity varchar, line_id varchar, activity varchar, amount decimal(18, 2), currency varchar, fx_rate {MONEY}, mode varchar)")
+    con.execute("create table versions_without_journal(period varchar, version integer)")
+    con.execute(f"create table booked_statement_lines({', '.join(f'{column} {kind}' for column, kind in BOOKED['statement_lines'].items())})")
     con.execute(f"create table booked_journal_lines({', '.join(f'{column} {kind}' for column, kind in BOOKED['journal_lines'].items())})")
     return con
 
@@ -165,3 +167,18 @@ def test_random_months_stay_in_balance() -> None:
         rows = [(("us", "ie")[(number + k) % 2], str(cost), ("prod", "research", None)[k], ("Final", "Estimated")[k % 2]) for k, cost in enumerate(costs)]
         state(con, f"l{number}", ("search", "docs")[number % 2], ("US", "IE")[number % 2], str(sum(costs).quantize(Decimal("0.01"))), rows, ("inference", "training")[number % 3 % 2])
     assert len(post(con)) > 20
+
+
+def test_what_was_closed_before_there_were_journals_counts_as_posted_by_hand() -> None:
+    con = books("reopened")
+    con.execute("update periods set version = 1")
+    state(con, "l-1", "search", "US", "12.50", [("us", "12.5", None, "Final")])
+    con.execute("insert into versions_without_journal values ('2026-10', 1)")
+    con.execute(
+        "insert into booked_statement_lines by name select '2026-10' as period, 1 as version, 'search' as team_id, 'CC-1' as cost_center, 'US' as legal_entity,"
+        " 'l-1' as line_id, 'inference' as activity, 10.00 as amount, 'USD' as currency, '6215' as gl_account, 'chargeback' as mode"
+    )
+    con.execute("insert into statement_lines select period, 1, team_id, cost_center, legal_entity, line_id, activity, 10.00, currency, fx_rate, mode from statement_lines")
+    assert [row[2:] for row in post(con)] == [("correction", "expense", "6215", "CC-1", "2.50"), ("correction", "recovery", "6299", "CC-9", "-2.50")]
+    con.execute("delete from versions_without_journal")  # the check knows a missing journal from one that never was
+    assert {row[0] for row in con.execute(CHECKS["journal_ties_to_statements"]).fetchall()} == {"2026-10"}

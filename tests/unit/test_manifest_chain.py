@@ -27,11 +27,13 @@ def home(tmp_path: Path) -> Home:
         made = [Made(f"{name}-{version}.csv", "journal", "FINAL", None, f"{period} {name}".encode()) for name in ("a", "b")]
         _place(run, folder, version, made, {"previous": file_sha256(previous) if previous else None})
         previous = folder / MANIFEST
+    books.append("closed", {"period": "2026-11", "version": 1, "through": "2026-12-05", "totals": []})  # nothing was spent: no statements
     home.published.mkdir(parents=True)
     (home.published / "apportion-x.duckdb").write_bytes(b"x")
     home.current.symlink_to("apportion-x.duckdb")
     listed = [{"path": str(path.relative_to(home.reports)), "sha256": file_sha256(path)} for path in home.reports.rglob("*") if path.is_file()]
     manifest = {"database": {"path": "apportion-x.duckdb", "sha256": file_sha256(home.current)}, "lake": [], "reports": listed}
+    manifest["books"] = {"entries": len(books.entries), "sha256": books.entries[-1].sha256}
     (home.published / "apportion-x.manifest.json").write_text(json.dumps(manifest))
     return home
 
@@ -45,6 +47,10 @@ def rewritten(path: Path) -> None:
     path.write_text(json.dumps(manifest))
 
 
+def longer(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"\n")
+
+
 BREAKS: list[tuple[str, Callable[[Path], object], list[str]]] = [
     ("altered", lambda r: (r / "2026-10/v1/a-1.csv").write_bytes(b"-"), ["reports/2026-10/v1/a-1.csv: has been altered"]),
     ("missing", lambda r: (r / "2026-09/v2/b-2.csv").unlink(), ["reports/2026-09/v2/b-2.csv: is missing"]),
@@ -55,6 +61,9 @@ BREAKS: list[tuple[str, Callable[[Path], object], list[str]]] = [
      ["reports/2026-09/v1/a-1.csv: has been altered", "reports/2026-10/v1/manifest.json: the chain of manifests is broken before this one"]),
     ("the last of the chain altered", lambda r: (r / "2026-09/v2/manifest.json").write_text((r / "2026-09/v2/manifest.json").read_text() + "\n"),
      ["reports/2026-09/v2/manifest.json: has been altered"]),
+    ("no JSON any more", lambda r: (r / "2026-09/v2/manifest.json").write_bytes(b"\xff{"), ["reports/2026-09/v2/manifest.json: has been altered"]),
+    ("the last entry of the books altered", lambda r: longer(r.parent / "data/books/000004-closed-2026-11-1/entry.json"), ["000004-closed-2026-11-1/entry.json: has been altered"]),
+    ("the last entry of the books lost", lambda r: (r.parent / "data/books/000004-closed-2026-11-1/entry.json").unlink(), ["data/books: entry 4 is missing"]),
 ]  # fmt: skip
 
 

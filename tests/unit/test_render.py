@@ -20,7 +20,7 @@ import pytest
 
 from pipelines import models
 from pipelines.home import asset
-from pipelines.render import book, controls, index, names, words, workbook
+from pipelines.render import book, controls, html, index, names, words, workbook
 
 HOSTILE = '=HYPERLINK("http://evil","x")'
 SCRIPT = "<script>alert(1)</script> & 🚀"
@@ -706,3 +706,7 @@ def test_who_stands_for_the_figures_and_what_is_disputed_is_on_controls() -> Non
     said = texts(workbook.team(con, period="2026-10", version=0, team_id="search"))
     assert f"{HOSTILE}, of the figures as of 2026-10-21" in said and f"5.50 USD: {SCRIPT}" in said and "Open, opened on 2026-10-20" in said
     assert "Disputes" not in texts(workbook.team(con, period="2026-10", version=0, team_id="support"))
+
+
+def test_a_sum_of_no_rows_is_shown_as_nothing() -> None:
+    assert (html.money(0), html.signed(0), words.half_up(0)) == ("0.00", "–", Decimal("0.00"))
