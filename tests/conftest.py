@@ -17,6 +17,8 @@ import pytest
 from pipelines import policy, sample
 from pipelines.home import Home, asset
 
+os.environ.setdefault("OPENPYXL_LXML", "False")  # as the product has it, whichever test imports openpyxl first
+
 SMALL = 0.05  # share of the sample company's events that quick tests use
 
 
