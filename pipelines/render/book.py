@@ -207,6 +207,10 @@ class Book:
         cell.quotePrefix = quoted
         self._styles[look, quoted] = copy(cell._style)
 
+    def merge(self, ws: Worksheet, row: int, first: int, last: int) -> None:
+        """One cell over several columns. Their borders are those that they have: openpyxl's own way compares them side by side."""
+        ws.merged_cells.add(f"{letter(first)}{row}:{letter(last)}{row}")
+
     def section(self, ws: Worksheet, row: int, first: int, last: int, title: str) -> None:
         """A heading with a teal rule under it."""
         ws.row_dimensions[row].height = 20
@@ -256,7 +260,7 @@ class Book:
             for c in range(column, column + 3):
                 edge = ("thick", TEAL) if c == column else None
                 self.put(ws, row + offset, c, None, Look(fill=PANEL, left=edge))
-            ws.merge_cells(start_row=row + offset, end_row=row + offset, start_column=column, end_column=column + 2)
+            self.merge(ws, row + offset, column, column + 2)
         base = Look(fill=PANEL, left=("thick", TEAL), indent=1, align="left")
         self.put(ws, row, column, label, replace(base, size=9, bold=True, color=MUTED))
         figure = replace(base, size=22, bold=True, color=NAVY, format=look.format)

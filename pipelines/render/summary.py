@@ -63,7 +63,7 @@ def team_sheet(team: Team, title: str) -> None:
     row = _moves(team, ws, 26)
     book.section(ws, row, 2, 9, "Worth knowing")
     for offset, sentence in enumerate(story.sentences(team)[:MOST_SENTENCES], start=1):
-        ws.merge_cells(start_row=row + offset, end_row=row + offset, start_column=2, end_column=9)
+        book.merge(ws, row + offset, 2, 9)
         book.put(ws, row + offset, 2, f"•  {clip(sentence, 240)}", Look(wrap=True))
         ws.row_dimensions[row + offset].height = 14.5 * text_lines(sentence, 94, 10) + 2
     book.section(ws, row, 11, 13, "By project")
@@ -108,7 +108,7 @@ def top_table(book: Book, ws: Any, row: int, ranked: list[tuple[str, Decimal]], 
         row += 1
         for column in (11, 12, 13):
             book.put(ws, row, column, None, Look(bottom=_HAIR))
-        ws.merge_cells(start_row=row, end_row=row, start_column=11, end_column=12)
+        book.merge(ws, row, 11, 12)
         book.put(ws, row, 11, clip(name, 40), Look(bottom=_HAIR, shrink=True))
         book.put(ws, row, 13, amount, replace(_MONEY, bottom=_HAIR))
 

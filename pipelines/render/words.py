@@ -104,6 +104,6 @@ def change(now: Decimal, before: Decimal) -> str:
 
 def paragraph(book: Book, ws: Any, row: int, first: int, last: int, text: str, width: float, look: Look = TEXT) -> None:
     """Wrapped text over merged columns; `width` in characters, the row grows with the text."""
-    ws.merge_cells(start_row=row, end_row=row, start_column=first, end_column=last)
+    book.merge(ws, row, first, last)
     book.put(ws, row, first, text, replace(look, wrap=True))
     ws.row_dimensions[row].height = 13.5 * text_lines(text, width, look.size) + 4
