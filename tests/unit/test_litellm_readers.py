@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -228,3 +229,21 @@ def test_mapped_json_may_be_an_array_and_names_its_rows(tmp_path: Path) -> None:
     assert [(r["event_id"], r["input_uncached_tokens"], r["source_row"], r["reject"]) for r in parse(tmp_path, data, "a.json", **entry)] == [
         ("a", 3, 1, None), ("b", 0, 2, "bad_timestamp"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("0.1234567890123456789", "0.123456789012"),
+        ("12345678901234567890.123456", "12345678901234567890.123456"),
+        ("12345678901234567890.123456789012", "12345678901234567890.123456789012"),
+        ("0.000000000001", "0.000000000001"),
+        ('"0.1234567890123456789"', "0.123456789012"),
+    ],
+)
+def test_a_cost_keeps_the_digits_it_was_written_with(tmp_path: Path, written: str, read: str) -> None:
+    payload = json.dumps(litellm_writer.payload(EVENTS[0]) | {"response_cost": "COST"}).replace('"COST"', written)
+    logged = json.dumps(log(spend="COST")).replace('"COST"', written)
+    for name, line in (("payload.jsonl", payload), ("log.jsonl", logged), ("whole.json", f"[{logged}]")):
+        (row,) = of_lines(tmp_path, line, name=name)
+        assert row["source_cost"] == Decimal(read), name
