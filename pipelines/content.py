@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,6 +21,7 @@ from pipelines.errors import Refused
 
 CHUNK = 1 << 20
 LOOK = 1 << 16  # bytes at once where a few lines are looked for
+SHORT = 128  # bytes of a line below which it costs more to hold each line than to search
 MAX_LINE, MAX_DOCUMENT = 16 << 20, 64 << 20  # bytes; a document is often one line
 MAX_CONTENT = 20 << 30  # bytes after decompression
 MAX_RATIO, RATIO_FROM = 200, 64 << 20  # a ratio is judged after so many bytes
@@ -71,9 +73,9 @@ def inspect(path: Path, place: str, max_line: int = MAX_LINE, plain: Path | None
                     fix = "deliver one record per line" if max_line == MAX_LINE else "deliver it in smaller files"
                     raise Refused(f"a line longer than {max_line >> 20} MB", place, fix)
                 if first >= 0:
-                    lines += chunk.count(b"\n")
-                    blank += open_blank and not chunk[:first].strip()
-                    blank += len(BLANK.findall(chunk, first, last + 1))
+                    whole, nothing = _whole_lines(chunk, first, last)
+                    lines += 1 + whole
+                    blank += nothing + (open_blank and not chunk[:first].strip())
                     open_size, open_blank = 0, True
                 open_size += len(chunk) - last - 1
                 open_blank = open_blank and not chunk[last + 1 :].strip()
@@ -86,6 +88,18 @@ def inspect(path: Path, place: str, max_line: int = MAX_LINE, plain: Path | None
         lines += 1
         blank += open_blank
     return Content(hashed.digest.hexdigest(), content.hexdigest(), lines, blank, bom, plain if copy and copy.whole else None)
+
+
+def _whole_lines(chunk: bytes, first: int, last: int) -> tuple[int, int]:
+    """How many lines stand between the first and the last line end of a chunk, and how many of them are blank."""
+    if first == last:
+        return 0, 0
+    if chunk.count(b"\n", first, first + LOOK) > LOOK // SHORT:
+        return chunk.count(b"\n", first + 1), len(BLANK.findall(chunk, first, last + 1))
+    text = BytesIO(chunk)
+    text.seek(first + 1)
+    whole = text.readlines(last - first)  # of long lines eight times as fast as a look at every byte
+    return len(whole), sum(map(bytes.isspace, whole))
 
 
 def _judge(chunk: bytes, size: int, packed_size: int, place: str) -> None:

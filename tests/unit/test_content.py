@@ -53,3 +53,20 @@ def test_lines_are_found_wherever_the_looks_begin(tmp_path, monkeypatch, look):
         bare = {n: lines[n - 1].rstrip(b"\r") for n in wanted}
         offsets = {n: sum(len(line) + 1 for line in lines[: n - 1]) for n in wanted}
         assert locate(path, wanted) == {n: Line(n, offsets[n], len(bare[n]), hashlib.sha256(bare[n]).hexdigest()) for n in wanted}
+
+
+@pytest.mark.parametrize("chunk", [7, 64, 4096])
+@pytest.mark.parametrize("short", [1, 128])  # lines are held from a byte on, or searched
+def test_lines_and_blank_lines_are_counted_whatever_their_length(tmp_path, monkeypatch, chunk, short):
+    monkeypatch.setattr(content, "CHUNK", chunk)
+    monkeypatch.setattr(content, "SHORT", short)
+    dice = random.Random(5)
+    pieces = [b"", b" ", b"\t\r", b"\v \f", b"{}", b"x" * 30, b" {} ", b"\x1c", "\u2028\x85".encode()]
+    for _ in range(150):
+        rows = [dice.choice(pieces) for _ in range(dice.randrange(1, 40))]
+        text = b"x\n" + b"\n".join(rows)
+        path = tmp_path / "a.jsonl"
+        path.write_bytes(text)
+        lines = text.split(b"\n")[: None if rows[-1] else -1]
+        found = inspect(path, "a")
+        assert (found.lines, found.blank) == (len(lines), sum(not line.strip(b" \t\r\f\v") for line in lines))
