@@ -72,16 +72,19 @@ def write(folder: Path, lines: int) -> None:
         midnight = datetime.combine(FIRST + timedelta(days=n), datetime.min.time(), UTC).timestamp()
         with gzip.open(folder / f"day-{n}.jsonl.gz", "wt", compresslevel=6, encoding="utf-8") as file:
             for i in range(lines // FILES):
-                text = json.dumps(_payload(chosen, payloads[(i * FILES + n) % len(payloads)], midnight + i * 0.05 % 86_000), separators=(",", ":"))
+                again, at = divmod(n * (lines // FILES) + i, len(payloads))
+                text = json.dumps(_payload(chosen, payloads[at], again, midnight + i * 0.05 % 86_000), separators=(",", ":"))
                 file.write(("{" if i % 1000 == 7 else text) + "\n")
                 if i % 500 == 3:
                     file.write(text + "\n")
 
 
-def _payload(chosen: random.Random, payload: dict[str, Any], start: float) -> dict[str, Any]:
+def _payload(chosen: random.Random, payload: dict[str, Any], again: int, start: float) -> dict[str, Any]:
+    """Another call like `payload`; each time `again` in traces and sessions of its own, as large as those it came from."""
     said = " ".join(chosen.choices(WORDS, k=12))
     return {name: value for name, value in payload.items() if name not in LEFT_OUT} | {
         "id": f"chatcmpl-{chosen.getrandbits(128):032x}",
+        **{name: payload[name] and f"{payload[name]}-{again}" for name in ("trace_id", "session_id")},
         "startTime": round(start, 3),
         "endTime": round(start + payload["response_time"], 3),
         "messages": [{"role": "user", "content": said}],
