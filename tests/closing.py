@@ -59,11 +59,25 @@ HEAD = "day,project,what,cost,currency,category\n"
 
 
 def only_the_books(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nights that end with statements, journals and exceptions: quick ones for tests of the books.
+    """Quick nights over a few rows, for tests of the books."""
+    without_reports(monkeypatch)
+    few_rows(monkeypatch)
 
-    They write no workbooks, no comments and no other mart, read the same policy once, and plan queries as they are written:
-    over a few rows an optimizer costs more than it saves.
-    """
+
+def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Queries are planned as they are written: over a few rows an optimizer costs more than it saves."""
+    lock_down = warehouse.lock_down
+
+    def plain(con: duckdb.DuckDBPyConnection, folders: list[Path]) -> None:
+        con.execute("pragma disable_optimizer")
+        con.execute("set threads = 1")
+        lock_down(con, folders)
+
+    monkeypatch.setattr(warehouse, "lock_down", plain)
+
+
+def without_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nights end with statements, journals and exceptions: no workbook, no comment, no other mart; the same policy is read once."""
     read, known = policy.load, {}
 
     def load(folder: Path) -> policy.Policy:
@@ -86,15 +100,7 @@ def only_the_books(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reports, "PAGES", ())
     monkeypatch.setattr(publish, "_comment", lambda run: None)
 
-    lock_down = warehouse.lock_down
-
-    def plain(con: duckdb.DuckDBPyConnection, folders: list[Path]) -> None:
-        con.execute("pragma disable_optimizer")
-        con.execute("set threads = 1")
-        lock_down(con, folders)
-
     stage, unread = models.stage, _beside_the_books()
-    monkeypatch.setattr(warehouse, "lock_down", plain)
     monkeypatch.setattr(models, "stage", lambda name: tuple(model for model in stage(name) if model.name not in unread))
     monkeypatch.setattr(publish, "TABLES", tuple(table for table in publish.TABLES if table.name not in unread))
 

@@ -18,13 +18,20 @@ from hypothesis import strategies as st
 
 from pipelines import jobs, sample
 from pipelines.home import Home
-from tests.closing import only_the_books
+from tests.closing import few_rows, without_reports
 from tests.conftest import empty_home, quiet
 
 THROUGH = date(2026, 10, 5)
 TRUTH = sample.Truth.make(scale=0.01)
 
 Money = list[tuple]
+
+
+def quick_night(home: Home, through: date) -> None:
+    """A night over a few rows."""
+    with pytest.MonkeyPatch.context() as patched:
+        few_rows(patched)
+        jobs.nightly(home, through, quiet)
 
 
 def nightly(root: Path) -> Money:
@@ -41,7 +48,7 @@ def nightly(root: Path) -> Money:
 @pytest.fixture(scope="module", autouse=True)
 def _quick() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
-        only_the_books(patched)
+        without_reports(patched)
         yield
 
 
@@ -178,9 +185,9 @@ def nights(root: Path, *bills: tuple[str, dict[int, str]] | None, at_once: bool 
         if bill:
             put_bill(home, *bill)
         if not at_once:
-            jobs.nightly(home, date(2026, 9, 10), quiet)
+            quick_night(home, date(2026, 9, 10))
     if at_once:
-        jobs.nightly(home, date(2026, 9, 10), quiet)
+        quick_night(home, date(2026, 9, 10))
     return booked(home)
 
 
@@ -295,7 +302,7 @@ def test_whatever_arrives_in_whatever_order_every_bill_is_carried(tmp_path_facto
                 path = home.landing / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text)
-            jobs.nightly(home, THROUGH, quiet)
+            quick_night(home, THROUGH)
             with duckdb.connect(str(home.current), read_only=True) as con:
                 assert con.execute(CARRIED).fetchall() == []
                 assert con.execute("select path, reason from source_files where state <> 'landed'").fetchall() == []
