@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from pipelines import jobs, models, policy, publish, reports, warehouse
+from pipelines import guardrails, jobs, models, policy, publish, reports, warehouse
 from pipelines.home import Home
 from tests.conftest import empty_home, quiet
 
@@ -98,6 +98,7 @@ def without_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "code_fingerprint", cache(models.code_fingerprint))
     monkeypatch.setattr(reports, "write", lambda run, version: [])
     monkeypatch.setattr(reports, "PAGES", ())
+    monkeypatch.setattr(guardrails, "write", lambda run: [])
     monkeypatch.setattr(publish, "_comment", lambda run: None)
 
     stage, unread = models.stage, _beside_the_books()
@@ -108,7 +109,7 @@ def without_reports(monkeypatch: pytest.MonkeyPatch) -> None:
 def _beside_the_books() -> set[str]:
     """Marts and insights that neither the exceptions nor `apportion status` read."""
     made = {model.name: model for name in ("marts", "insight") for model in models.stage(name)}
-    kept, wanted = set(), {"exceptions", "billing_coverage"}
+    kept, wanted = set(), {"exceptions", "billing_coverage", "alerts"}
     while wanted:
         kept |= wanted
         wanted = {name for model in wanted for name in made[model].reads & made.keys()} - kept
