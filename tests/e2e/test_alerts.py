@@ -170,12 +170,12 @@ def test_alerts_are_sent_once_and_answered(company_copy: Home, receiver: Receive
     assert not again.changed and len(again.unsent) == 1 and len(receiver.taken) == 2
     assert require_manifest(home)["state"] != state
 
-    said = run.invoke(app, ["alert", ids[0], "--explain", "a tool of the shop was down", "--actor", "Ann", "--home", str(home.root)])
+    said = run.invoke(app, ["alert", ids[0], "--explain", "a tool of the shop was down", "--actor", "Lead", "--home", str(home.root)])
     assert said.exit_code == 0, said.output
     found = {row["alert_id"]: row for row in status(home)["alerts"]}[ids[0]]
-    assert (found["state"], found["note"], found["noted_by"]) == ("explained", "a tool of the shop was down", "Ann")
-    assert "explained by Ann: a tool of the shop was down" in " ".join(status_text(status(home)).split()).replace("│ ", "").replace(" │", "")
-    assert run.invoke(app, ["alert", ids[0], "--close", "--actor", "Ann", "--home", str(home.root)]).exit_code == 0
+    assert (found["state"], found["note"], found["noted_by"]) == ("explained", "a tool of the shop was down", "Lead")
+    assert "explained by Lead: a tool of the shop was down" in " ".join(status_text(status(home)).split()).replace("│ ", "").replace(" │", "")
+    assert run.invoke(app, ["alert", ids[0], "--close", "--actor", "Lead", "--home", str(home.root)]).exit_code == 0
     assert ids[0] not in {row["alert_id"] for row in status(home)["alerts"]} and len(receiver.taken) == 2
     unknown = run.invoke(app, ["alert", "0123456789abcdef", "--close", "--home", str(home.root)])
     assert unknown.exit_code != 0 and "no alert 0123456789abcdef" in str(unknown.exception)

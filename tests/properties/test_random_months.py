@@ -61,10 +61,10 @@ class Months:
         team, period, line, amount = self.chance.choice(lines)
         asked, code = (amount * self.chance.randint(1, 100) / 100).quantize(CENT), self.chance.choice(("wrong_team", "wrong_rate"))
         try:
-            opened = jobs.dispute(self.company.home, team, period, [line], max(asked, CENT), code, "not ours", "Ann", quiet)
+            opened = jobs.dispute(self.company.home, team, period, [line], max(asked, CENT), code, "not ours", "Lead", quiet)
             to = self.chance.choice(["platform", "unallocated", *({"a", "b"} - {team})])
             if to != team:
-                jobs.resolve_dispute(self.company.home, opened.entry.facts["dispute_id"], "accepted", to, None, "Bob", quiet)
+                jobs.resolve_dispute(self.company.home, opened.entry.facts["dispute_id"], "accepted", to, None, "Controller", quiet)
         except Refused as refused:  # what was disputed before left less of the line
             assert "at most" in str(refused)
 

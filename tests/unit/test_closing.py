@@ -243,30 +243,30 @@ def test_three_people_and_the_same_figures_make_a_close(in_review: Company) -> N
     assert [reason.split(";")[0] for reason in refusals(lambda: company.close("2026-09"))] == [
         "close: 2026-09 cannot close: its review is missing", "close: 2026-09 cannot close: its approval is missing",
     ]  # fmt: skip
-    assert "nobody has reviewed" in refusals(lambda: approved(company, "approve", "Ann"))[0]
-    approved(company, "review", "Ann  Lee")
-    assert "Ann Lee gave the review" in refusals(lambda: approved(company, "approve", "ann lee"))[0]
+    assert "nobody has reviewed" in refusals(lambda: approved(company, "approve", "Lead"))[0]
+    approved(company, "review", "Team  Lead")
+    assert "Team Lead gave the review" in refusals(lambda: approved(company, "approve", "team lead"))[0]
     assert "the night prepares" in refusals(lambda: approved(company, "approve", "The Night"))[0]
-    approved(company, "approve", "Bob")
-    assert "has its approval, by Bob" in refusals(lambda: approved(company, "approve", "Cid"))[0]
+    approved(company, "approve", "Controller")
+    assert "has its approval, by Controller" in refusals(lambda: approved(company, "approve", "Clerk"))[0]
     assert company.rows("select step, actor, version, counts from approvals where period = '2026-09' order by number nulls first") == [
-        ("prepare", "the night", 1, True), ("review", "Ann Lee", 1, True), ("approve", "Bob", 1, True),
+        ("prepare", "the night", 1, True), ("review", "Team Lead", 1, True), ("approve", "Controller", 1, True),
     ]  # fmt: skip
     company.bill("2026-09-02,p-b,x,20.015")  # a cent, and both have to look again
     company.night("2026-10-05")
     reasons = refusals(lambda: company.close("2026-09"))
-    assert "the review by Ann Lee as of 2026-10-02 no longer counts: the figures changed since" in reasons[0] and len(reasons) == 2
+    assert "the review by Team Lead as of 2026-10-02 no longer counts: the figures changed since" in reasons[0] and len(reasons) == 2
     assert company.rows("select counts from approvals where number is not null") == [(False,), (False,)]
-    approved(company, "review", "Bob")
-    approved(company, "approve", "Ann Lee")
+    approved(company, "review", "Controller")
+    approved(company, "approve", "Team Lead")
     company.close("2026-09")
     assert company.rows("select count(*) filter (counts), count(*) from approvals where period = '2026-09' and version = 1") == [(3, 5)]
-    assert "is closed" in refusals(lambda: approved(company, "review", "Bob"))[0]
+    assert "is closed" in refusals(lambda: approved(company, "review", "Controller"))[0]
     company.reopen("2026-09")  # another version, other signatures
     assert len(refusals(lambda: company.close("2026-09"))) == 2
 
 
-@pytest.mark.parametrize("one, other, same", [("Ann", " ann ", True), ("ANN\tLEE", "ann lee", True), ("Ｓtraße", "strasse", True), ("Ann", "Anna", False)])
+@pytest.mark.parametrize("one, other, same", [("Lead", " lead ", True), ("TEAM\tLEAD", "team lead", True), ("Ｓtraße", "strasse", True), ("Lead", "Leads", False)])
 def test_a_person_is_known_however_the_name_is_written(one: str, other: str, same: bool) -> None:
     assert same_person(one, other) is same
 
@@ -275,11 +275,11 @@ def test_a_person_is_known_however_the_name_is_written(one: str, other: str, sam
 
 
 def disputed(company: Company, line: int, amount: str | None, code: str = "wrong_team", team: str = "a", label: str = "2026-09") -> str:
-    outcome = jobs.dispute(company.home, team, label, [line], Decimal(amount) if amount else None, code, "see ticket 7", "Ann", quiet)
+    outcome = jobs.dispute(company.home, team, label, [line], Decimal(amount) if amount else None, code, "see ticket 7", "Lead", quiet)
     return outcome.entry.facts["dispute_id"]
 
 
-def resolved(company: Company, dispute_id: str, state: str = "accepted", to: str | None = None, actor: str = "Bob") -> jobs.Outcome:
+def resolved(company: Company, dispute_id: str, state: str = "accepted", to: str | None = None, actor: str = "Controller") -> jobs.Outcome:
     return jobs.resolve_dispute(company.home, dispute_id, state, to, "checked", actor, quiet)
 
 
@@ -293,12 +293,12 @@ def test_an_accepted_dispute_of_a_draft_moves_cost_within_its_month(in_review: C
     assert "at most 7.25" in refusals(lambda: disputed(company, 1, "7.26"))[0]
     assert "is the team that disputes" in refusals(lambda: resolved(company, "D-1", to="a"))[0]
     assert "no team is called c" in refusals(lambda: resolved(company, "D-1", to="c"))[0]
-    assert "Ann opened D-1" in refusals(lambda: resolved(company, "D-1", actor="ANN"))[0]
+    assert "Lead opened D-1" in refusals(lambda: resolved(company, "D-1", actor="LEAD"))[0]
     resolved(company, "d-1", to="b")
     assert company.amounts("2026-09") == {"a": "7.25", "b": "26.25"} and company.amounts("2026-10") == {}
     assert company.rows(SUMS) == [("a", "-5.250", "-5.250"), ("b", "5.250", "5.250")]
-    assert company.rows("select state, to_team_id, adjustment_period, resolved_by from disputes") == [("accepted", "b", "2026-09", "Bob")]
-    assert "was accepted by Bob" in refusals(lambda: resolved(company, "D-1", "rejected"))[0]
+    assert company.rows("select state, to_team_id, adjustment_period, resolved_by from disputes") == [("accepted", "b", "2026-09", "Controller")]
+    assert "was accepted by Controller" in refusals(lambda: resolved(company, "D-1", "rejected"))[0]
     company.close("2026-09")
     assert company.amounts("2026-09", 1) == {"a": "7.25", "b": "26.25"}
     assert company.night("2026-10-02").changed is False
@@ -327,15 +327,15 @@ def test_a_dispute_that_is_rejected_withdrawn_or_too_old_holds_up_nothing(in_rev
     assert "line 9 is not on the statement" in refusals(lambda: disputed(company, 9, "1"))[0]
     resolved(company, disputed(company, 1, None), "rejected")
     taken_back = disputed(company, 1, None)
-    assert "Ann opened D-2" in refusals(lambda: resolved(company, taken_back, "withdrawn", actor="Bob"))[0]
-    resolved(company, taken_back, "withdrawn", actor="Ann")
+    assert "Lead opened D-2" in refusals(lambda: resolved(company, taken_back, "withdrawn", actor="Controller"))[0]
+    resolved(company, taken_back, "withdrawn", actor="Lead")
     left = disputed(company, 1, None)
     assert len(refusals(lambda: company.close("2026-09"))) == 1
     company.night("2026-10-06")
     company.close("2026-09")
     resolved(company, left, to="unallocated")
     assert company.amounts("2026-10") == {"a": "-12.50", "unallocated": "12.50"}
-    assert company.rows("select reason from ledger where team_id = 'unallocated'") == [("dispute D-3, accepted by Bob: wrong team",)]
+    assert company.rows("select reason from ledger where team_id = 'unallocated'") == [("dispute D-3, accepted by Controller: wrong team",)]
     assert [row["state"] for row in [dict(zip(("dispute_id", "state"), row, strict=True)) for row in company.rows("select dispute_id, state from disputes order by 1")]] == [
         "rejected", "withdrawn", "accepted",
     ]  # fmt: skip

@@ -491,7 +491,7 @@ def test_azure_samples(tmp_path: Path) -> None:
 GCP: Row = {
     "billing_account_id": "acct", "service": {"id": "C7", "description": "Vertex AI"},
     "sku": {"id": "7E", "description": "Gemini 2.5 Flash GA Text Input - Predictions"},
-    "usage_start_time": "2026-10-31T23:00:00Z", "usage_end_time": "2026-11-01T00:00:00Z", "project": {"id": "p", "name": "Project of Ann"},
+    "usage_start_time": "2026-10-31T23:00:00Z", "usage_end_time": "2026-11-01T00:00:00Z", "project": {"id": "p", "name": "Project of a person"},
     "labels": [{"key": "team", "value": "search"}], "location": {"region": "us-central1"}, "cost": 15.36, "currency": "USD",
     "usage": {"amount": 51200000, "unit": "count"}, "credits": [], "invoice": {"month": "202610"}, "cost_type": "regular",
     "cost_at_list": 16, "seller_name": "Google LLC", "resource": {"name": None},
@@ -593,7 +593,7 @@ def flat(row: Row, credits: str) -> Row:
 def test_gcp_csv_with_credits_as_json_or_python(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     texts = [
-        "[{'name': \"Ann's\", 'amount': -2.500000000000000000001, 'full_name': None, 'id': 'F', 'type': 'PROMOTION'}]",
+        "[{'name': \"Somebody's\", 'amount': -2.500000000000000000001, 'full_name': None, 'id': 'F', 'type': 'PROMOTION'}]",
         '[{"name": "x", "amount": -0.1, "type": "DISCOUNT"}, {"amount": 1e-3, "type": "DISCOUNT"}]',
         "[]",
         "",
@@ -771,7 +771,7 @@ FOCUS: Row = {
     "BilledCost": "1", "EffectiveCost": "1", "BillingAccountId": "acct", "BillingCurrency": "USD", "BillingPeriodStart": "2026-10-01T00:00:00Z",
     "BillingPeriodEnd": "2026-11-01T00:00:00Z", "ChargeCategory": "Usage", "ChargePeriodStart": "2026-10-05T00:00:00Z",
     "ChargePeriodEnd": "2026-10-06T00:00:00Z", "ServiceName": "", "ServiceProviderName": "", "SkuMeter": "", "ConsumedQuantity": "2",
-    "ConsumedUnit": "", "x_UsageType": "", "x_SkuMeterName": "", "SkuPriceDetails": "", "CredentialId": "key-1", "PrincipalId": "Ann",
+    "ConsumedUnit": "", "x_UsageType": "", "x_SkuMeterName": "", "SkuPriceDetails": "", "CredentialId": "key-1", "PrincipalId": "person-1",
 }  # fmt: skip
 EDITION = "Claude Opus 5 (Amazon Bedrock Edition)"
 
@@ -817,7 +817,7 @@ def test_focus_in_the_words_of_the_vendor(tmp_path: Path, change: Row, said: tup
     path.write_text(csv_text([{**FOCUS, "ServiceProviderName": "AWS", **change}]))
     (row,), _ = read(focus.FORMAT, path)
     assert tuple(row[name] for name in ("model_as_logged", "sku_meter", "service_tier", "consumed_quantity", "consumed_unit")) == said
-    assert row["api_key_id"] == "key-1" and "Ann" not in row.values()
+    assert row["api_key_id"] == "key-1" and "person-1" not in row.values()
 
 
 def test_focus_without_cost_is_refused(tmp_path: Path) -> None:
