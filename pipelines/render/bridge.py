@@ -244,7 +244,7 @@ class Bridge:
         lines = [line for line in self.company.lines if self.company.currency_of(line) == currency]
         rates = sorted({line["fx_rate"] for line in lines if line["fx_rate"]})
         dust = charged - sum((line["cost"] for line in lines), ZERO)  # on no line: too small for a cent
-        return sum((line["cost"] * line["fx_rate"] if line["fx_rate"] else line["amount"] for line in lines), ZERO) + dust * (rates[0] if rates else 1), rates
+        return sum((line["exact"] for line in lines), ZERO) + dust * (rates[0] if rates else 1), rates
 
     def _step(self, ws: Any, row: int, columns: tuple[Column, ...], name: str, currency: str, amount: Any, meaning: str, bold: bool = False) -> None:
         part = name.startswith("of which")

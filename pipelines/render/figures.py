@@ -69,7 +69,7 @@ def statements(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
 
 
 def lines(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
-    """Statement lines with the exact ledger sum behind each (`exact`, in the statement's currency).
+    """Statement lines with the exact ledger sum behind each: `cost` in the bill's currency, `exact` in the statement's.
 
     `covered`: the line has cost, but the rate card charges for its use instead. `sold`: what the platform sold at the rate.
     """
@@ -80,7 +80,8 @@ def lines(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
         f"""
         with behind as (
             select
-                l.line_id, sum((l.chargeback_cost * {rate})::decimal(38, 12))::decimal(38, 12) as exact, bool_or(l.method = 'rate') as sold,
+                l.line_id, sum(l.chargeback_cost)::decimal(38, 12) as cost,
+                sum((l.chargeback_cost * {rate})::decimal(38, 12))::decimal(38, 12) as exact, bool_or(l.method = 'rate') as sold,
                 count(*) filter (l.chargeback_cost <> 0) = 0 and sum(l.effective_cost) <> 0 as covered
             from statement_lines s
             join ledger l on l.line_id = s.line_id and l.period = s.period and l.version = s.version
@@ -89,7 +90,7 @@ def lines(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
             group by all
         )
         select
-            s.*, coalesce(b.exact, 0)::decimal(38, 12) as exact, coalesce(b.sold, false) as sold, coalesce(b.covered, false) as covered
+            s.*, coalesce(b.cost, 0)::decimal(38, 12) as cost, coalesce(b.exact, 0)::decimal(38, 12) as exact, coalesce(b.sold, false) as sold, coalesce(b.covered, false) as covered
         from statement_lines s left join behind b using (line_id)
         where s.period = $period and s.version = $version {chosen}
         order by s.team_id, s.line_no

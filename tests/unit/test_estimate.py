@@ -229,7 +229,7 @@ def with_costs(home: Home) -> Home:
             """
         )
     home.current.symlink_to(file.name)
-    file.with_suffix(".manifest.json").write_text(json.dumps({"through": "2026-10-03"}))
+    file.with_suffix(".manifest.json").write_text(json.dumps({"through": "2026-10-03", "state": "", "reports": [], "totals": []}))
     return home
 
 

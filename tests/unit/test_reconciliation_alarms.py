@@ -29,6 +29,8 @@ TABLES = {
     "source_files": "kind varchar, state varchar, path varchar, delivery_id varchar, night date, seq bigint",
     "landed_invoices": f"invoice_id varchar, provider varchar, billing_account_id varchar, billing_period varchar, amount {MONEY}, tax {MONEY}, currency varchar,"
     " issued_on date, delivery_id varchar, source_file varchar, source_row bigint",
+    "statement_lines": "period varchar, version integer, mode varchar, amount decimal(18, 2)",
+    "versions_without_journal": "period varchar, version integer",
     "policy_edits": "period varchar, file varchar, entries integer, example varchar",
     "exchange_rates": f"period varchar, currency varchar, rate {MONEY}, frozen_on date, landed_rate {MONEY}",
 }  # fmt: skip
