@@ -25,8 +25,8 @@ from tests.conftest import quiet
 
 THROUGH = date(2026, 9, 12)
 TRUTH = sample.Truth.make(scale=0.005)
-POINTS = range(1, 400, 23)  # every so many durable steps of the night
-MOMENTS = 8
+POINTS = range(1, 400, 37)  # every so many durable steps of the night
+MOMENTS = 5
 
 # Runs the night in a child that is killed after so many durable steps or seconds. The parent imports everything once
 # and forks before any thread exists, so that a few dozen nights stay quick. Reads "<root> <steps> <seconds>" lines.
