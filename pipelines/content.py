@@ -1,21 +1,21 @@
 """One pass over the bytes of a landed file, before any engine reads it: hashes, counts, and reasons to refuse it.
 
 DuckDB does not check the CRC of gzip and does not say where a bad line stands; this module does both. What was inflated once
-may be kept as a plain copy for the readers: inflating costs more than parsing.
+may be kept as a plain copy for the readers. Inflating is ISA-L's, three times as fast as zlib's and as strict.
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import re
-import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from io import BytesIO
+from io import BytesIO, RawIOBase
 from pathlib import Path
 from typing import IO, Any
+
+from isal import igzip, isal_zlib
 
 from pipelines.errors import Refused
 
@@ -60,7 +60,7 @@ def inspect(path: Path, place: str, max_line: int = MAX_LINE, plain: Path | None
         open_size, open_blank = 0, True  # of the line that is not whole yet
         copy = _Copy(plain, room) if plain and packed else None
         try:
-            for chunk in _chunks(gzip.GzipFile(fileobj=hashed, mode="rb") if packed else hashed):  # type: ignore[call-overload]
+            for chunk in _chunks(igzip.IGzipFile(fileobj=hashed, mode="rb") if packed else hashed):
                 bom = bom or (size == 0 and chunk.startswith(BOM))
                 size += len(chunk)
                 content.update(chunk)
@@ -79,7 +79,7 @@ def inspect(path: Path, place: str, max_line: int = MAX_LINE, plain: Path | None
                     open_size, open_blank = 0, True
                 open_size += len(chunk) - last - 1
                 open_blank = open_blank and not chunk[last + 1 :].strip()
-        except (EOFError, gzip.BadGzipFile, zlib.error):
+        except (EOFError, igzip.BadGzipFile, isal_zlib.error):
             raise Refused("the gzip file is cut off or damaged", place, "deliver it again, whole") from None
         finally:
             if copy:
@@ -166,7 +166,12 @@ def without_bom(path: Path, folder: Path) -> Path:
 
 
 def open_content(path: Path) -> IO[bytes]:
-    return gzip.open(path, "rb") if path.name.endswith(".gz") else open(path, "rb")  # type: ignore[return-value]
+    return igzip.open(path, "rb") if path.name.endswith(".gz") else open(path, "rb")
+
+
+def read_bytes(path: Path) -> bytes:
+    with open_content(path) as handle:
+        return handle.read()
 
 
 def _chunks(handle: Any) -> Iterator[bytes]:
@@ -178,17 +183,20 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-class _Hashing:
+class _Hashing(RawIOBase):
     """A file that hashes and counts what is read from it."""
 
     def __init__(self, raw: IO[bytes]) -> None:
         self.raw, self.digest, self.size = raw, hashlib.sha256(), 0
 
-    def read(self, count: int = -1) -> bytes:
-        data = self.raw.read(count)
-        self.digest.update(data)
-        self.size += len(data)
-        return data
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count: int = self.raw.readinto(buffer)  # type: ignore[attr-defined]
+        self.digest.update(memoryview(buffer)[:count])
+        self.size += count
+        return count
 
 
 class _Copy:

@@ -6,7 +6,6 @@ a reader sees that. Afterwards every row says again in which file and on which l
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import duckdb
 
-from pipelines.content import BOM, Content
+from pipelines.content import BOM, Content, read_bytes
 from pipelines.errors import Refused
 from pipelines.sets import File
 
@@ -56,7 +55,7 @@ def join(files: Sequence[File], contents: Sequence[Content], target: Path) -> Ru
     target.parent.mkdir(parents=True, exist_ok=True)
     with open(target, "wb") as out:
         for file, content in zip(files, contents, strict=True):
-            data = _read(file.path)
+            data = read_bytes(file.path)
             if hashlib.sha256(data).digest().hex() != content.sha256:
                 raise Refused("the file changed while it was read", file.name, "write under a hidden name, then rename it")
             data = data.removeprefix(BOM)
@@ -88,7 +87,3 @@ def say_where(con: duckdb.DuckDBPyConnection, runs: Runs) -> None:
         )
     con.execute("drop table runs")
 
-
-def _read(path: Path) -> bytes:
-    data = path.read_bytes()
-    return gzip.decompress(data) if path.name.endswith(".gz") else data

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import difflib
 import glob
-import gzip
 import io
 import json
 import re
@@ -15,6 +14,7 @@ from typing import Any
 
 import duckdb
 
+from pipelines.content import open_content, read_bytes
 from pipelines.errors import Refused
 from pipelines.sources import SHAPES, Delivery
 from pipelines.sources.currency import CURRENCIES
@@ -70,10 +70,6 @@ def where(delivery: Delivery, path: Path, record: int | str | None = None) -> st
     return name if record is None else f"{name} record {record}"
 
 
-def read_bytes(path: Path) -> bytes:
-    return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-
-
 def read_text(delivery: Delivery, path: Path) -> str:
     """The whole file, without a byte order mark."""
     try:
@@ -124,8 +120,7 @@ def known_currencies(con: duckdb.DuckDBPyConnection) -> None:
 
 def csv_header(delivery: Delivery, path: Path) -> list[str]:
     """The names in the first line."""
-    unpacked = gzip.open if path.suffix == ".gz" else open
-    with unpacked(path, "rt", encoding="utf-8-sig", newline="") as text:
+    with open_content(path) as content, io.TextIOWrapper(content, encoding="utf-8-sig", newline="") as text:
         try:
             return [name.strip() for name in next(csv.reader(text, strict=True), [])]
         except (csv.Error, UnicodeDecodeError):

@@ -69,7 +69,7 @@ metered as (
 tiered as (
     select m.*, coalesce(t.service_tier, 'standard') as rated_tier
     from metered m
-    left join tiers t on t.provider = m.price_provider and t.model = m.price_model and t.service_tier = m.service_tier
+    left join tiers t on t.provider = m.price_provider and t.model = m.price_model and t.service_tier = nullif(m.service_tier, 'standard')
         and m.usage_date >= t.valid_from and m.usage_date < t.valid_to
 ),
 placed as (
