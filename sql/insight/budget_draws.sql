@@ -1,14 +1,18 @@
 -- Who drew on each budget, first come: what came after the amount was used up is beyond it. Costs of one day come together.
+-- A correction of an earlier month comes with the first day of the month that books it.
 -- grain: budget_id, for_project, period, team_id
 --   drawn: cost of the team that the amount still covered
 --   beyond: cost of the team after it was used up
 --   share_percent: the team's part of everything drawn on the budget, whether covered or not
 --   first_drawn_on: the team's first day with cost
-with days as (
-    select budget_id, for_project, period, usage_date, sum(pico(cost))::hugeint as units
-    from budget_costs
-    where usage_date <= $through
-    group by all
+with placed as (
+    select c.budget_id, c.for_project, c.period, greatest(c.usage_date, p.starts_on) as usage_date, c.team_id, pico(c.cost) as units
+    from budget_costs c
+    join periods p on p.period = c.period
+    where c.usage_date <= $through
+),
+days as (
+    select budget_id, for_project, period, usage_date, sum(units)::hugeint as units from placed group by all
 ),
 running as (
     select
@@ -21,7 +25,7 @@ covered as (
     select *, case when units <= 0 then units else least(units, greatest(amount - before, 0)) end::hugeint as covered from running
 ),
 teams as (
-    select budget_id, for_project, period, usage_date, team_id, sum(pico(cost))::hugeint as units from budget_costs group by all
+    select budget_id, for_project, period, usage_date, team_id, sum(units)::hugeint as units from placed group by all
 ),
 cut_days as (
     select

@@ -1,4 +1,5 @@
 -- Every threshold of a budget that a month has crossed: once each, on the first day on which the cost so far reached it.
+-- A correction of an earlier month counts from the first day on of the month that books it.
 -- grain: budget_id, for_project, period, version, percent
 --   version: closed version of the month that the cost is from; 0 while it is open
 --   percent: threshold in percent of the amount
@@ -6,9 +7,10 @@
 --   crossed_on: the first day on which it was reached
 --   consumed: cost of the month up to and with that day
 with daily as (
-    select budget_id, for_project, period, usage_date, sum(cost) as cost
-    from budget_costs
-    where usage_date <= $through
+    select c.budget_id, c.for_project, c.period, greatest(c.usage_date, p.starts_on) as usage_date, sum(c.cost) as cost
+    from budget_costs c
+    join periods p on p.period = c.period
+    where c.usage_date <= $through
     group by all
 ),
 running as (

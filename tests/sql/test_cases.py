@@ -71,6 +71,11 @@ def fill(con: duckdb.DuckDBPyConnection, table: str, shape: dict[str, str], rows
         con.execute(f"insert into {table}({names}) values ({', '.join('?' * len(values))})", values)
 
 
+def test_every_figure_and_alert_has_cases() -> None:
+    without = {m.name for m in models.stage("insight")} - {path.parent.name for path in CASES}
+    assert not without, f"no case under tests/sql/ for {sorted(without)}"
+
+
 @pytest.mark.parametrize("path", CASES, ids=[f"{path.parent.name}/{path.stem}" for path in CASES])
 def test_case(path: Path, shapes: Shapes) -> None:
     case = yaml.safe_load(path.read_text(encoding="utf-8"))
