@@ -5,7 +5,7 @@
 --   window_end: end of the last hour that is told
 --   actual: percent of the GPU time that was used
 --   idle_hours: GPU-hours that were not used
---   cost_impact: what they cost, at the cluster's cost and GPU-hours of their days
+--   cost_impact: what they cost, at the cluster's cost and GPU-hours of their days; NULL where the cost of one of these days is not known
 with hourly as (
     select
         cluster, gpu_model, usage_hour, usage_date,
@@ -37,19 +37,23 @@ costs as (
     group by all
 ),
 provided as (
-    select cluster, gpu_model, usage_date, sum(provided)::hugeint as us from hourly group by all
+    select *, sum(us) over (partition by cluster, usage_date)::hugeint as cluster_us
+    from (select cluster, gpu_model, usage_date, sum(provided)::hugeint as us from hourly group by all)
 ),
+-- What is billed for a whole cluster is each of its models' by the time that its GPUs stood there.
 priced as (
-    select c.cluster, c.usage_date, p.gpu_model, sum(c.units)::hugeint as units, any_value(p.us) as us
-    from costs c
-    join provided p on p.cluster = c.cluster and p.usage_date = c.usage_date and coalesce(c.gpu_model, p.gpu_model) is not distinct from p.gpu_model
+    select
+        p.cluster, p.gpu_model, p.usage_date, p.us,
+        sum(case when c.gpu_model is null then c.units * p.us // nullif(p.cluster_us, 0) else c.units end)::hugeint as units
+    from provided p
+    join costs c on c.cluster = p.cluster and c.usage_date = p.usage_date and coalesce(c.gpu_model, p.gpu_model) is not distinct from p.gpu_model
     group by all
 )
 select
     s.cluster, s.gpu_model, s.raised_on, min(s.usage_hour) as window_start, max(s.usage_hour) + interval 1 hour as window_end,
     (sum(s.used) * 10000 // sum(s.provided) * 0.01::decimal(3, 2))::decimal(18, 2) as actual,
     ((sum(s.provided - s.used) // 3600)::decimal(38, 0) * 0.000001::decimal(6, 6))::decimal(38, 6) as idle_hours,
-    money(sum((s.provided - s.used) // 1000000 * (p.units // greatest(p.us // 1000000, 1)))::hugeint) as cost_impact
+    case when count(p.units) = count(*) then money(sum((s.provided - s.used) // 1000000 * p.units // greatest(p.us // 1000000, 1))::hugeint) end as cost_impact
 from shown s
 left join priced p on p.cluster = s.cluster and p.gpu_model is not distinct from s.gpu_model and p.usage_date = s.usage_date
 group by s.cluster, s.gpu_model, s.raised_on, s.began
