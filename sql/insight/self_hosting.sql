@@ -10,7 +10,7 @@
 --   vendor_cost: the same tokens at the vendor's price; NULL where a kind of token has none
 --   own_rate_per_million: own_cost for a million of these tokens
 --   vendor_rate_per_million: vendor_cost for a million
---   utilization_percent: used_cost in percent of own_cost
+--   utilization_percent: used_cost in percent of own_cost; like the next two NULL where credits made a part of it negative
 --   break_even_percent: the utilization from which on the pool is cheaper; above 100 it never is
 --   break_even_tokens: tokens of this mix that the vendor would serve for own_cost
 --   cheaper: own, vendor, equal, or NULL where it is not known
@@ -38,6 +38,7 @@ priced as (
 sums as (
     select
         period, serving_pool, provider, model, sum(tokens)::decimal(38, 0) as tokens, max(used_cost) as used_cost, max(idle_cost) as idle_cost,
+        least(max(used_cost), max(idle_cost)) >= 0 as is_plain,
         case when bool_and(price is not null or tokens = 0) then sum(tokens::decimal(18, 0) * price) end::decimal(38, 12) as vendor_cost
     from priced
     group by all
@@ -46,8 +47,8 @@ select
     period, serving_pool, provider, model, tokens, used_cost, idle_cost, (used_cost + idle_cost)::decimal(38, 12) as own_cost, vendor_cost,
     for_each((used_cost + idle_cost) * 1000000, tokens) as own_rate_per_million,
     for_each(vendor_cost * 1000000, tokens) as vendor_rate_per_million,
-    percent_of(used_cost, used_cost + idle_cost) as utilization_percent,
-    percent_of(used_cost, vendor_cost) as break_even_percent,
-    (pico(used_cost + idle_cost) * tokens::hugeint // nullif(pico(vendor_cost), 0))::decimal(38, 0) as break_even_tokens,
+    case when is_plain then percent_of(used_cost, used_cost + idle_cost) end as utilization_percent,
+    case when is_plain then percent_of(used_cost, vendor_cost) end as break_even_percent,
+    case when is_plain then (pico(used_cost + idle_cost) * tokens::hugeint // nullif(pico(vendor_cost), 0))::decimal(38, 0) end as break_even_tokens,
     case when used_cost + idle_cost < vendor_cost then 'own' when used_cost + idle_cost > vendor_cost then 'vendor' when used_cost + idle_cost = vendor_cost then 'equal' end as cheaper
 from sums
