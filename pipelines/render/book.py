@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from copy import copy
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
+from functools import lru_cache
 from io import BytesIO
 from typing import Any
+from zipfile import ZipFile
 
 os.environ.setdefault("OPENPYXL_LXML", "False")  # with or without lxml: the same bytes
 
 import polars as pl
 from openpyxl import Workbook
+from openpyxl.drawing.spreadsheet_drawing import SpreadsheetDrawing
 from openpyxl.formatting.rule import CellIsRule
 from openpyxl.styles import Alignment, Border, Font, PatternFill, Side
+from openpyxl.styles.cell_style import StyleArray
 from openpyxl.styles.differential import DifferentialStyle
+from openpyxl.styles.numbers import BUILTIN_FORMATS_MAX_SIZE, BUILTIN_FORMATS_REVERSE
 from openpyxl.utils import get_column_letter as letter
+from openpyxl.utils.indexed_list import IndexedList
 from openpyxl.workbook.defined_name import DefinedName
+from openpyxl.worksheet._writer import WorksheetWriter
 from openpyxl.worksheet.hyperlink import Hyperlink
 from openpyxl.worksheet.table import Table, TableStyleInfo
 from openpyxl.worksheet.worksheet import Worksheet
+from openpyxl.writer.excel import ExcelWriter
 
-from pipelines.render.finish import Filled, finish
+from pipelines.render import rows
+from pipelines.render.finish import Filled, Sheet, finish
 from pipelines.render.names import cell_text, clip, looks_like_formula
 
 NAVY, TEAL, INK, MUTED, RULE, PANEL, WHITE = "14304F", "0F7B8A", "1F2937", "5B6573", "D1D5DB", "F3F6F9", "FFFFFF"
@@ -120,9 +129,11 @@ class Book:
         self.stamp = stamp
         self.wb = Workbook()
         self.wb.remove(self.wb.active)
-        self._styles: dict[tuple[Look, bool], Any] = {}
-        self._cached: dict[str, dict[str, Any]] = {}
-        self._tables: dict[str, Filled] = {}
+        self.computed: dict[str, dict[str, Any]] = {}  # sheet -> cell of a formula -> its value
+        self._sheets: dict[str, Sheet] = defaultdict(Sheet)
+        self._styles: dict[tuple[Look, bool], int] = {}
+        self._parts: dict[Any, int] = {}
+        self._links: dict[str, list[Hyperlink]] = defaultdict(list)
         self._chart_texts: dict[str, list[str]] = {}
 
     def sheet(self, title: str, heading: str, widths: Sequence[float], tall: bool = True) -> Worksheet:
@@ -136,7 +147,7 @@ class Book:
             ws.column_dimensions[letter(number)].width = width
         last = len(widths) + 1
         for row, height in ((1, 30), (2, 20), (3, 8)):
-            ws.row_dimensions[row].height = height
+            self.height(ws, row, height)
         band = Look(color=WHITE, fill=NAVY)
         for row in (1, 2):
             for column in range(1, last + 1):
@@ -168,44 +179,48 @@ class Book:
 
     def put(self, ws: Worksheet, row: int, column: int, value: Any, look: Look = TEXT) -> None:
         """Write one value. Text is never a formula, whatever it starts with."""
-        cell = ws.cell(row, column)
         quoted = False
         if isinstance(value, str):
             value = cell_text(value)
             quoted = looks_like_formula(value)
-            cell.value = value
-            cell.data_type = "s"
-        elif value is not None:
-            cell.value = float(value) if isinstance(value, Decimal) else value
-        self._style(cell, look, quoted)
+        self._write(ws, row, column, rows.cell(f"{letter(column)}{row}", self._style(look, quoted), value))
 
     def formula(self, ws: Worksheet, row: int, column: int, formula: str, value: Any, look: Look = TEXT) -> None:
         """Write a formula and the value it has; the value is what viewers that do not calculate show."""
-        cell = ws.cell(row, column)
-        cell.value = f"={formula}"
-        self._cached.setdefault(ws.title, {})[cell.coordinate] = value
-        self._style(cell, look, False)
+        at = f"{letter(column)}{row}"
+        self.computed.setdefault(ws.title, {})[at] = value
+        self._write(ws, row, column, rows.formula(at, self._style(look, False), formula, value))
+
+    def _write(self, ws: Worksheet, row: int, column: int, cell: str) -> None:
+        self._sheets[ws.title].cells.setdefault(row, {})[column] = cell
+
+    def height(self, ws: Worksheet, row: int, height: float) -> None:
+        self._sheets[ws.title].heights[row] = height
 
     def link(self, ws: Worksheet, row: int, column: int, text: str, sheet: str) -> None:
         self.put(ws, row, column, text, Look(size=9, color=TEAL, link=True))
-        ws.cell(row, column).hyperlink = Hyperlink(ref="", location=f"'{sheet}'!A1")
-        self._style(ws.cell(row, column), Look(size=9, color=TEAL, link=True), False)
+        self._links[ws.title].append(Hyperlink(ref=f"{letter(column)}{row}", location=f"'{sheet}'!A1"))
 
-    def _style(self, cell: Any, look: Look, quoted: bool) -> None:
+    def _style(self, look: Look, quoted: bool) -> int:
+        """The number of a look in the file; each of its parts is made once."""
         known = self._styles.get((look, quoted))
-        if known is not None:
-            cell._style = copy(known)
-            return
-        cell.font = Font(name="Calibri", size=look.size, bold=look.bold, color=look.color, underline="single" if look.link else None)
-        if look.fill:
-            cell.fill = PatternFill("solid", fgColor=look.fill)
-        cell.alignment = Alignment(horizontal=look.align, vertical=look.valign, indent=look.indent, wrap_text=look.wrap, shrink_to_fit=look.shrink)
-        sides = {n: Side(style=s[0], color=s[1]) for n, s in (("top", look.top), ("bottom", look.bottom), ("left", look.left)) if s}
-        if sides:
-            cell.border = Border(**sides)
-        cell.number_format = look.format
-        cell.quotePrefix = quoted
-        self._styles[look, quoted] = copy(cell._style)
+        if known is None:
+            wb, style = self.wb, StyleArray()
+            style.fontId = self._part(wb._fonts, _font, look.size, look.bold, look.color, look.link)
+            style.fillId = self._part(wb._fills, _fill, look.fill) if look.fill else 0
+            style.borderId = self._part(wb._borders, _border, look.top, look.bottom, look.left) if look.top or look.bottom or look.left else 0
+            style.alignmentId = self._part(wb._alignments, _alignment, look.align, look.valign, look.indent, look.wrap, look.shrink)
+            builtin = BUILTIN_FORMATS_REVERSE.get(look.format)
+            style.numFmtId = builtin if builtin is not None else wb._number_formats.add(look.format) + BUILTIN_FORMATS_MAX_SIZE
+            style.quotePrefix = int(quoted)
+            known = self._styles[look, quoted] = wb._cell_styles.add(style)
+        return known
+
+    def _part(self, held: IndexedList[Any], make: Callable[..., Any], *chosen: Any) -> int:
+        known = self._parts.get((make, chosen))
+        if known is None:
+            known = self._parts[make, chosen] = held.add(make(*chosen))
+        return known
 
     def merge(self, ws: Worksheet, row: int, first: int, last: int) -> None:
         """One cell over several columns. Their borders are those that they have: openpyxl's own way compares them side by side."""
@@ -213,24 +228,24 @@ class Book:
 
     def section(self, ws: Worksheet, row: int, first: int, last: int, title: str) -> None:
         """A heading with a teal rule under it."""
-        ws.row_dimensions[row].height = 20
+        self.height(ws, row, 20)
         for column in range(first, last + 1):
             self.put(ws, row, column, title if column == first else None, SECTION)
 
     def header(self, ws: Worksheet, row: int, columns: Sequence[Column], first: int = 2, height: float = 24) -> None:
-        ws.row_dimensions[row].height = height
+        self.height(ws, row, height)
         for number, column in enumerate(columns, start=first):
             look = replace(HEAD, align="right", indent=1) if column.is_number else replace(HEAD, align=column.look.align, indent=column.look.indent)
             self.put(ws, row, number, column.title, look)
 
     def line(self, ws: Worksheet, row: int, columns: Sequence[Column], values: Sequence[Any], first: int = 2, **change: Any) -> None:
         """One row of a block. A value (formula, value) is a formula. `change` alters the look of every cell."""
-        ws.row_dimensions[row].height = max(column.height(value) for column, value in zip(columns, values, strict=True))
-        change.setdefault("bottom", ("hair", RULE))
+        self.height(ws, row, max(column.height(value) for column, value in zip(columns, values, strict=True)))
+        changes = tuple({"bottom": ("hair", RULE), **change}.items())
         for number, (column, value) in enumerate(zip(columns, values, strict=True), start=first):
-            look = replace(column.look, **change)
+            look = _changed(column.look, changes)
             if look.format == QUANTITY and isinstance(value, Decimal) and value == value.to_integral_value():
-                look = replace(look, format=COUNT)
+                look = _changed(look, (("format", COUNT),))
             if isinstance(value, tuple):
                 self.formula(ws, row, number, value[0], value[1], look)
             else:
@@ -239,7 +254,7 @@ class Book:
     def total(self, ws: Worksheet, row: int, columns: Sequence[Column], values: Sequence[Any], first: int = 2) -> None:
         rule = ("medium", NAVY)
         self.line(ws, row, columns, values, first, bold=True, color=NAVY, top=rule, bottom=rule, wrap=False)
-        ws.row_dimensions[row].height = 18
+        self.height(ws, row, 18)
 
     def good_or_bad(self, ws: Worksheet, area: str) -> None:
         """Green for OK, red for CHECK, besides the word itself."""
@@ -256,7 +271,7 @@ class Book:
     def tile(self, ws: Worksheet, row: int, column: int, label: str, value: Any, look: Look, note: str) -> None:
         """A figure in three rows and three columns, from (row, column); `value` may be (formula, value)."""
         for offset, height in enumerate((16, 30, 17)):
-            ws.row_dimensions[row + offset].height = height
+            self.height(ws, row + offset, height)
             for c in range(column, column + 3):
                 edge = ("thick", TEAL) if c == column else None
                 self.put(ws, row + offset, c, None, Look(fill=PANEL, left=edge))
@@ -275,10 +290,6 @@ class Book:
         self.header(ws, row, columns, first=1, height=30)
         for number, column in enumerate(columns, start=1):
             ws.column_dimensions[letter(number)].width = column.width
-            self._style(ws.cell(row + 1, number), column.look, False)
-            self._style(ws.cell(row + 2, number), column.look, True)
-            for sample in (row + 1, row + 2):
-                ws.cell(sample, number).value = 0
         table = Table(displayName=name, name=name, ref=f"A{row}:{letter(len(columns))}{row + max(count, 1)}")
         table.tableStyleInfo = TableStyleInfo(name="TableStyleLight1", showRowStripes=True)
         table._initialise_columns()  # else openpyxl makes a cell for every row of the table
@@ -286,7 +297,8 @@ class Book:
             named.name = column.title
         ws.add_table(table)
         ws.print_title_rows = f"{row}:{row}"
-        self._tables[ws.title] = Filled(row + 1, count, frames)
+        styles = [(letter(number), self._style(column.look, False), self._style(column.look, True)) for number, column in enumerate(columns, start=1)]
+        self._sheets[ws.title].table = Filled(row + 1, count, frames, styles)
 
     def chart(self, ws: Worksheet, chart: Any, anchor: str, text: str) -> None:
         ws.add_chart(chart, anchor)
@@ -299,12 +311,51 @@ class Book:
         self.wb.properties.creator, self.wb.properties.title = "apportion", cell_text(title)
         self.wb.calculation.fullCalcOnLoad, self.wb.calculation.calcId = True, 191029
         raw = BytesIO()
-        self.wb.save(raw)
+        with ZipFile(raw, "w") as parts:
+            _Parts(self.wb, parts, self._links).write_data()
         number = {sheet: at for at, sheet in enumerate(self.wb.sheetnames, start=1)}
         return finish(
             raw.getvalue(),
-            cached={number[sheet]: values for sheet, values in self._cached.items()},
-            tables={number[sheet]: table for sheet, table in self._tables.items()},
+            sheets={number[title]: sheet for title, sheet in self._sheets.items()},
             chart_texts=[text for sheet in self.wb.sheetnames for text in self._chart_texts.get(sheet, ())],
             as_of=self.stamp.as_of,
         )
+
+
+class _Parts(ExcelWriter):
+    """Writes the parts of a workbook as openpyxl does, uncompressed and without a file for each sheet; the cells are not openpyxl's."""
+
+    def __init__(self, wb: Workbook, archive: ZipFile, links: dict[str, list[Hyperlink]]) -> None:
+        super().__init__(wb, archive)
+        self._links = links
+
+    def write_worksheet(self, ws: Worksheet) -> None:
+        ws._drawing = SpreadsheetDrawing()
+        ws._drawing.charts = ws._charts
+        writer = WorksheetWriter(ws, BytesIO())
+        ws._hyperlinks = self._links[ws.title]
+        writer.write()
+        ws._rels = writer._rels
+        self._archive.writestr(ws.path[1:], writer.read())
+        self.manifest.append(ws)
+
+
+def _font(size: float, bold: bool, color: str, link: bool) -> Font:
+    return Font(name="Calibri", size=size, bold=bold, color=color, underline="single" if link else None)
+
+
+def _fill(color: str) -> PatternFill:
+    return PatternFill("solid", fgColor=color)
+
+
+def _border(*sides: tuple[str, str] | None) -> Border:
+    return Border(**{name: Side(style=side[0], color=side[1]) for name, side in zip(("top", "bottom", "left"), sides, strict=True) if side})
+
+
+def _alignment(align: str | None, valign: str, indent: int, wrap: bool, shrink: bool) -> Alignment:
+    return Alignment(horizontal=align, vertical=valign, indent=indent, wrap_text=wrap, shrink_to_fit=shrink)
+
+
+@lru_cache(maxsize=2_000)
+def _changed(look: Look, changes: tuple[tuple[str, Any], ...]) -> Look:
+    return replace(look, **dict(changes))

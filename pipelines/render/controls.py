@@ -62,7 +62,7 @@ def check_block(book: Book, ws: Any, row: int, checks: list[Check]) -> int:
 
 def all_good(book: Book, title: str = "Controls") -> str:
     """The value of the Checks cell, once it is written."""
-    verdicts = [value for value in book._cached[title].values() if value in ("OK", "CHECK")]
+    verdicts = [value for value in book.computed[title].values() if value in ("OK", "CHECK")]
     return verdicts[-1]
 
 

@@ -72,21 +72,18 @@ def lines(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
     """Statement lines with the exact ledger sum behind each: `cost` in the bill's currency, `exact` in the statement's.
 
     `covered`: the line has cost, but the rate card charges for its use instead. `sold`: what the platform sold at the rate.
+    Of one team `take` first.
     """
-    chosen = "and s.team_id = $team_id" if "team_id" in scope else ""
-    join, rate = _fx(con)
+    chosen, source = ("and s.team_id = $team_id", "mine l") if "team_id" in scope else ("", _charged(con))
     return rows(
         con,
         f"""
         with behind as (
             select
-                l.line_id, sum(l.chargeback_cost)::decimal(38, 12) as cost,
-                sum((l.chargeback_cost * {rate})::decimal(38, 12))::decimal(38, 12) as exact, bool_or(l.method = 'rate') as sold,
+                l.line_id, sum(l.chargeback_cost)::decimal(38, 12) as cost, sum(l.amount)::decimal(38, 12) as exact, bool_or(l.method = 'rate') as sold,
                 count(*) filter (l.chargeback_cost <> 0) = 0 and sum(l.effective_cost) <> 0 as covered
-            from statement_lines s
-            join ledger l on l.line_id = s.line_id and l.period = s.period and l.version = s.version
-            {join}
-            where s.period = $period and s.version = $version {chosen}
+            from {source}
+            where l.line_no is not null
             group by all
         )
         select
@@ -99,6 +96,18 @@ def lines(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
     )
 
 
+def _charged(con: duckdb.DuckDBPyConnection) -> str:
+    """The ledger rows of a version with the line that charges them, for a from clause; `amount` is in the statement's currency."""
+    join, rate = _fx(con)
+    return f"""(
+        select l.*, s.line_no, (l.chargeback_cost * {rate})::decimal(38, 12) as amount
+        from ledger l
+        left join statement_lines s on s.line_id = l.line_id and s.period = l.period and s.version = l.version and s.team_id = l.team_id
+        {join}
+        where l.period = $period and l.version = $version
+    ) l"""
+
+
 def roundings(con: duckdb.DuckDBPyConnection, period: str, version: int) -> int:
     """How often the lines were rounded: a version of a reopened month keeps the cents of the one before and rounds only what came since."""
     return version or con.execute("select version + 1 from periods where period = $period", {"period": period}).fetchall()[0][0]
@@ -109,21 +118,17 @@ def take(con: duckdb.DuckDBPyConnection, **scope: Any) -> None:
 
     `amount` is in the statement's currency. `use_no` is the row of the sheet Usage: 1 is what costs most of the project that costs most.
     """
-    join, rate = _fx(con)
     con.execute(
         f"""
         create or replace temp table mine as
         with meters as (select charge_id, any_value(sku_meter) as meter from charges where period = $period group by all)
         select
-            l.ledger_id, l.charge_id, s.line_no, l.line_id, l.usage_date, l.category, l.activity, l.service, l.model, m.meter, l.project_id, l.application,
+            l.ledger_id, l.charge_id, l.line_no, l.line_id, l.usage_date, l.category, l.activity, l.service, l.model, m.meter, l.project_id, l.application,
             l.environment, l.cost_pool, l.rule_id, l.method, l.original_period, l.estimate_status, l.billing_currency, l.consumed_unit as unit,
-            l.consumed_quantity as quantity, l.list_cost, l.effective_cost, l.billed_cost, l.chargeback_cost,
-            (l.chargeback_cost * {rate})::decimal(38, 12) as amount
-        from ledger l
+            l.consumed_quantity as quantity, l.list_cost, l.effective_cost, l.billed_cost, l.chargeback_cost, l.amount
+        from {_charged(con)}
         left join meters m on m.charge_id = l.charge_id
-        left join statement_lines s on s.line_id = l.line_id and s.period = l.period and s.version = l.version and s.team_id = l.team_id
-        {join}
-        where l.period = $period and l.version = $version and l.team_id = $team_id
+        where l.team_id = $team_id
         """,
         scope,
     )
@@ -238,13 +243,13 @@ def by_day(con: duckdb.DuckDBPyConnection, period: str) -> tuple[dict[date, tupl
     found = con.execute(
         """
         select
-            usage_date, coalesce(sum(amount) filter (category <> 'shared'), 0)::decimal(38, 12), coalesce(sum(amount) filter (category = 'shared'), 0)::decimal(38, 12)
-        from mine where original_period = $period group by all order by all
+            case when original_period = $period then usage_date end as day, coalesce(sum(amount) filter (category <> 'shared'), 0)::decimal(38, 12),
+            coalesce(sum(amount) filter (category = 'shared'), 0)::decimal(38, 12)
+        from mine group by all order by all
         """,
         {"period": period},
     ).fetchall()
-    earlier = con.execute("select coalesce(sum(amount), 0)::decimal(38, 12) from mine where original_period <> $period", {"period": period}).fetchall()[0][0]
-    return {day: (own, shared) for day, own, shared in found}, earlier
+    return {day: (own, shared) for day, own, shared in found if day}, sum((own + shared for day, own, shared in found if not day), ZERO)
 
 
 def largest_of_days(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:
@@ -334,14 +339,18 @@ def shared(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
     )
 
 
+def _carried(scope: dict[str, Any]) -> str:
+    """The ledger rows of one team (`take` first) or of the whole version, for a from clause."""
+    return "mine" if "team_id" in scope else "ledger where period = $period and version = $version"
+
+
 def invoices(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
     """Vendor invoices of the period: what they bill, and what the ledger, or one team (`take` first), carries of them."""
-    carried = "mine" if "team_id" in scope else "ledger where period = $period and version = $version"
     return rows(
         con,
         f"""
         with carried as (
-            select charge_id, sum(billed_cost) as billed, sum(effective_cost) as effective from {carried} group by all
+            select charge_id, sum(billed_cost) as billed, sum(effective_cost) as effective from {_carried(scope)} group by all
         )
         select
             c.provider, c.billing_account_id, c.invoice_id, c.billing_currency, c.estimate_status,
@@ -383,13 +392,12 @@ def ledger_hash(con: duckdb.DuckDBPyConnection, period: str, version: int, team_
 
 
 def sentences(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
-    """The rules that the ledger rows name, in plain language."""
-    mine = "and team_id = $team_id" if "team_id" in scope else ""
+    """The rules that the ledger rows, or those of one team (`take` first), name, in plain language."""
     return rows(
         con,
         f"""
         select r.cost_pool, r.rule_id, r.sentence from allocation_rules r
-        where r.rule_id in (select rule_id from ledger where period = $period and version = $version {mine})
+        where r.rule_id in (select rule_id from {_carried(scope)})
         order by r.rule_id
         """,
         **scope,
@@ -397,15 +405,14 @@ def sentences(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
 
 
 def weights(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
-    """What tokens weighed in the month on the model servers whose cost the ledger rows share."""
-    mine = "and l.team_id = $team_id" if "team_id" in scope else ""
+    """What tokens weighed in the month on the model servers whose cost the ledger rows, or those of one team (`take` first), share."""
     return rows(
         con,
         f"""
         with used as (
             select c.serving_pool, min(c.usage_date) as first_day, max(c.usage_date) as last_day
-            from ledger l join charges c on c.charge_id = l.charge_id
-            where l.period = $period and l.version = $version and c.serving_pool is not null {mine}
+            from (from {_carried(scope)}) l join charges c on c.charge_id = l.charge_id
+            where c.serving_pool is not null
             group by all
         )
         select w.serving_pool, w.sentence

@@ -1,6 +1,6 @@
-"""The rows of a large table as the XML of a worksheet, a batch at a time: memory does not grow with the rows.
+"""Cells and rows as the XML of a worksheet: one by one, or the rows of a large table a batch at a time, so that memory does not grow with them.
 
-A column's type says what its cells are. Every distinct text is made safe once; text is always an inline string, never a formula.
+A column's type says what its cells are. Every distinct text of a table is made safe once; text is always an inline string, never a formula.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pipelines.render.names import cell_text, looks_like_formula
 
 BATCH = 10_000
 _DAY_ZERO = date(1899, 12, 30)
-Style = tuple[str, str, str]  # letter of the column, style of its cells, style of a text that looks like a formula
+Style = tuple[str, int, int]  # letter of the column, style of its cells, style of a text that looks like a formula
 
 
 def of_query(con: duckdb.DuckDBPyConnection, sql: str) -> Iterator[pl.DataFrame]:
@@ -50,6 +50,31 @@ def number(value: Decimal | float | int) -> str:
     return str(int(double)) if double.is_integer() and abs(double) < 1e15 else repr(double)
 
 
+def cell(at: str, style: int, value: Any) -> str:
+    """One cell; None or no text is an empty one in its style."""
+    if value is None or value == "":
+        return f'<c r="{at}" s="{style}"/>'
+    if isinstance(value, str):
+        return f'<c r="{at}" s="{style}"{_inline(value)}</c>'
+    return f'<c r="{at}" s="{style}"><v>{_plain(value)}</v></c>'
+
+
+def formula(at: str, style: int, formula: str, value: Any) -> str:
+    """One cell that computes, with the value it has: what viewers that do not calculate show."""
+    kind, text = (' t="str"', escape(cell_text(value), quote=False)) if isinstance(value, str) else ("", _plain(value))
+    return f'<c r="{at}" s="{style}"{kind}><f>{escape(formula, quote=False)}</f><v>{text}</v></c>'
+
+
+def _plain(value: Decimal | float | date) -> str:
+    return str((value - _DAY_ZERO).days) if isinstance(value, date) else number(value)
+
+
+def _inline(text: str) -> str:
+    """The rest of a text's cell, from its type on; `text` is safe already."""
+    kept = ' xml:space="preserve"' if text != text.strip() else ""
+    return f' t="inlineStr"><is><t{kept}>{escape(text, quote=False)}</t></is>'
+
+
 def xml(frames: Iterable[pl.DataFrame], styles: Sequence[Style], first: int) -> Iterator[bytes]:
     """`<row>` elements from row `first` on. A null has no cell."""
     for frame in frames:
@@ -70,11 +95,9 @@ def _cells(series: pl.Series, style: Style, at: pl.Series) -> pl.Expr:
     return pl.concat_str([pl.lit(f'<c r="{letter}'), at, rest]).fill_null("")
 
 
-def _text(text: str, plain: str, quoted: str) -> str:
+def _text(text: str, plain: int, quoted: int) -> str:
     clean = cell_text(text)
-    style = quoted if looks_like_formula(clean) else plain
-    kept = ' xml:space="preserve"' if clean != clean.strip() else ""
-    return f'" s="{style}" t="inlineStr"><is><t{kept}>{escape(clean, quote=False)}</t></is></c>'
+    return f'" s="{quoted if looks_like_formula(clean) else plain}"{_inline(clean)}</c>'
 
 
 def _numbers(series: pl.Series) -> pl.Series:

@@ -65,7 +65,7 @@ def team_sheet(team: Team, title: str) -> None:
     for offset, sentence in enumerate(story.sentences(team)[:MOST_SENTENCES], start=1):
         book.merge(ws, row + offset, 2, 9)
         book.put(ws, row + offset, 2, f"•  {clip(sentence, 240)}", Look(wrap=True))
-        ws.row_dimensions[row + offset].height = 14.5 * text_lines(sentence, 94, 10) + 2
+        book.height(ws, row + offset, 14.5 * text_lines(sentence, 94, 10) + 2)
     book.section(ws, row, 11, 13, "By project")
     top_table(book, ws, row, figures.by_project(team.con), MOST_SENTENCES)
     ws.print_area = f"A1:M{row + MOST_SENTENCES + 1}"

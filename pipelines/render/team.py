@@ -58,8 +58,8 @@ class Team:
         scope = {"period": period, "version": version, "team_id": team_id}
         self.con, self.scope, self.period = con, scope, period
         self.statements = figures.statements(con, **scope)
-        self.lines = figures.lines(con, **scope)
         figures.take(con, **scope)
+        self.lines = figures.lines(con, **scope)
         self.detail = figures.detail(con, limit)
         self.shared = figures.shared(con, **scope)
         self.invoices = figures.invoices(con, **scope)

@@ -106,4 +106,4 @@ def paragraph(book: Book, ws: Any, row: int, first: int, last: int, text: str, w
     """Wrapped text over merged columns; `width` in characters, the row grows with the text."""
     book.merge(ws, row, first, last)
     book.put(ws, row, first, text, replace(look, wrap=True))
-    ws.row_dimensions[row].height = 13.5 * text_lines(text, width, look.size) + 4
+    book.height(ws, row, 13.5 * text_lines(text, width, look.size) + 4)
