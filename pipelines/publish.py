@@ -98,6 +98,7 @@ TABLES = (
     Published("cache_savings", "all"),
     Published("index_costs", "all"),
     Published("index_unit_costs", "all"),
+    Published("rag_costs", "all"),
     Published("outcomes", "all"),
     Published("unit_economics", "all"),
     Published("guardrails", "all"),

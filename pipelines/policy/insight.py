@@ -139,13 +139,29 @@ class Candidate(Strict):
     instead: Instead
 
 
+class Embeddings(Dated):
+    """What calls that embed say of themselves where they embed documents that are new, or again; all that is named is true of them."""
+
+    documents: Literal["new", "again"]
+    request_type: Name | None = None
+    project: Name | None = None
+    application: Name | None = None
+    environment: Name | None = None
+
+    @model_validator(mode="after")
+    def _told(self) -> Embeddings:
+        if not any((self.request_type, self.project, self.application, self.environment)):
+            raise ValueError("say which calls: request_type, project, application or environment")
+        return self
+
+
 class Budgets(File):
     thresholds: Thresholds = [Threshold(percent=percent) for percent in THRESHOLDS]
     growth: list[Growth] = []
     budgets: list[Budget] = []
     unit_economics: list[UnitCost] = []
     candidates: list[Candidate] = []
-
+    embeddings: list[Embeddings] = []
 
 
 # alerts.yaml ------------------------------------------------------------------------------------------------------

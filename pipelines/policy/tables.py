@@ -87,6 +87,7 @@ COLUMNS = {
     "unit_scope": "unit_id varchar, field varchar, value varchar",
     "candidates": "ord integer, provider varchar, model varchar, team_id varchar, application varchar, other_provider varchar, other_model varchar,"
     " serving_pool varchar",
+    "embeddings": f"ord integer, documents varchar, request_type varchar, project_id varchar, application varchar, environment varchar, {_DATES}",
     "growth": f"team_id varchar, growth decimal(9, 6), {_DATES}",
     "alert_rules": "kind varchar, action varchar, percent decimal(9, 2), amount decimal(38, 12), tokens hugeint, calls bigint, minutes integer,"
     " hours integer, days integer, points decimal(9, 2), score decimal(9, 2)",
@@ -193,6 +194,9 @@ def rows_of(policy: Policy) -> dict[str, list[tuple[Any, ...]]]:
         "candidates": [
             (i, c.provider, c.model, c.team, c.application, c.instead.provider, c.instead.model, c.instead.serving_pool)
             for i, c in enumerate(policy.budgets.candidates)
+        ],
+        "embeddings": [
+            (i, e.documents, e.request_type, e.project, e.application, e.environment, *span(e)) for i, e in enumerate(policy.budgets.embeddings)
         ],
         "growth": [(g.team, g.factor, *span(g)) for g in policy.budgets.growth],
         "alert_rules": [(kind, *(getattr(rule, limit, None) for limit in LIMITS)) for kind, rule in policy.alerts.rules.items()],

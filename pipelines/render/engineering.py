@@ -36,7 +36,9 @@ def page(con: duckdb.DuckDBPyConnection) -> str:
         period=period, month=month(period), as_of=as_of, currency=newest["currency"], tiles=_tiles(con, period, clusters), models=_calls(con, period, "model"),
         projects=_calls(con, period, "project")[:MOST], latency=_latency(con, period), savings=_savings(con, period), clusters=clusters,
         own=figures.rows(con, "from self_hosting where period = $period order by serving_pool, model", period=period),
-        indexes=figures.rows(con, "from index_unit_costs where period = $period order by cost desc", period=period), levers=_levers(con, period),
+        indexes=figures.rows(con, "from index_unit_costs where period = $period order by cost desc", period=period),
+        retrieval=figures.rows(con, "from rag_costs where period = $period and indexes > 0 order by team_id <> '*', cost desc, team_id", period=period),
+        levers=_levers(con, period),
     )  # fmt: skip
 
 

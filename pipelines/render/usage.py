@@ -79,6 +79,16 @@ def _how_well(team: Team, ws: Any, row: int, last: int) -> None:
             row += 1
         words.paragraph(book, ws, row, 2, last, known.explained, 196, NOTE)
         row += 2
+    if known.beside:
+        book.section(ws, row, 2, last, "Beside calls of models")
+        columns = [Column("What", 24, Look(wrap=True)), *[Column(title, 22, number) for title in ("This month", "Month before")]]
+        book.header(ws, row + 1, columns)
+        row += 2
+        for one in known.beside:
+            look = replace(number, format=_KINDS[one.kind])
+            book.line(ws, row, [columns[0], *[replace(c, look=look) for c in columns[1:]]], [one.label, _shown(one.now, one.kind), _shown(one.before, one.kind)])
+            row += 1
+        row += 1
     if known.budgets:
         columns = [
             Column("Budget", 24, Look(wrap=True)), Column("Amount", 22, _MONEY), Column("Used", 26, Look("0.0%_)", align="right")), Column("Month end", 20, _MONEY),

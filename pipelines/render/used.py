@@ -1,4 +1,4 @@
-"""How well a team's calls of models were used, and how far its budgets go: for statements, workbooks and digests."""
+"""How well a team's calls of models and its indexes were used, and how far its budgets go: for statements, workbooks and digests."""
 
 from __future__ import annotations
 
@@ -27,6 +27,15 @@ _MEASURES = (
     ("Calls answered by the gateway's cache", "request_cache_hit_percent", "percent"),
     ("Below public list prices", "savings_percent", "percent"),
 )  # fmt: skip
+_RETRIEVAL = (
+    ("Vector indexes, all that they cost", "cost", "money"),
+    ("Embedding new documents", "new_embedding_cost", "money"),
+    ("Embedding documents again", "re_embedding_cost", "money"),
+    ("Embedding, not known which", "unknown_embedding_cost", "money"),
+    ("Preparing and cleaning documents", "clean_up_cost", "money"),
+    ("Cost per search", "cost_per_query", "rate"),
+    ("Cost per document", "cost_per_document", "rate"),
+)  # fmt: skip
 EXPLAINED = (
     "Cost is in {currency}, what the team is charged for calls of its models, failed and repeated ones included; tokens are all that gateways logged. Lost: the part of it that failed attempts cost at"
     " our prices. Embeddings have no output and stand apart. n/a: there is nothing to divide by, or no price is known."
@@ -35,21 +44,22 @@ EXPLAINED = (
 
 @dataclass(frozen=True)
 class Measure:
-    """One figure of a team's calls; None is not known. `kind`: money, rate, count or percent."""
+    """One figure of a team; None is not known. `kind`: money, rate, count or percent."""
 
     label: str
     kind: str
     now: Decimal | None
     before: Decimal | None
-    embeddings: Decimal | None
+    embeddings: Decimal | None = None
 
 
 @dataclass(frozen=True)
 class Used:
-    """What is known of one team and month; `measures` is empty where it called no model."""
+    """What is known of one team and month; `measures` is empty where it called no model, `beside` where it carries no vector index."""
 
     currency: str
     measures: tuple[Measure, ...]
+    beside: tuple[Measure, ...]
     has_before: bool
     has_embeddings: bool
     budgets: tuple[Row, ...]
@@ -64,12 +74,41 @@ def of_team(con: duckdb.DuckDBPyConnection, period: str, team_id: str) -> Used |
     """None where nothing at all is known, as in a database that was published before these tables were."""
     found = efficiency(con, period, team_id)
     budgets, expected = budgets_of(con, period, team_id), _forecast(con, period, team_id)
-    if not found and not budgets and not expected:
+    retrieval = _by_month(con, "rag_costs", period, team_id)
+    if not found and not budgets and not expected and not retrieval:
         return None
     now, before, embeddings = found.get((period, "inference"), {}), found.get(("", "inference"), {}), found.get((period, "embedding"), {})
     measures = [Measure(label, kind, now.get(key), before.get(key), embeddings.get(key)) for label, key, kind in _MEASURES] if now or embeddings else []
-    currency = next((one["currency"] for one in (*found.values(), *budgets) if one["currency"]), "")
-    return Used(currency, tuple(measures), bool(before), bool(embeddings), tuple(budgets), expected)
+    beside = _beside(_RETRIEVAL, retrieval, period)
+    currency = next((one["currency"] for one in (*found.values(), *budgets, *retrieval.values()) if one["currency"]), "")
+    return Used(currency, tuple(measures), beside, bool(before), bool(embeddings), tuple(budgets), expected)
+
+
+def _beside(measures: tuple[tuple[str, str, str], ...], found: dict[str, Row], period: str) -> tuple[Measure, ...]:
+    """The measures of this month and the one before; none where this month has no row."""
+    if period not in found:
+        return ()
+    now, before = found[period], next((row for month, row in found.items() if month != period), {})
+    return tuple(Measure(label, kind, now[key], before.get(key)) for label, key, kind in measures)
+
+
+def _by_month(con: duckdb.DuckDBPyConnection, table: str, period: str, team_id: str) -> dict[str, Row]:
+    """The team's row of a table by month, of this month and the one before."""
+    if not figures.has(con, table):
+        return {}
+    found = figures.rows(
+        con,
+        f"""
+        select t.*
+        from periods p
+        left join periods n on n.ends_on = p.starts_on
+        join {table} t on t.period in (p.period, n.period) and t.team_id = $team_id
+        where p.period = $period
+        """,
+        period=period,
+        team_id=team_id,
+    )
+    return {one["period"]: one for one in found}
 
 
 def efficiency(con: duckdb.DuckDBPyConnection, period: str, team_id: str) -> dict[tuple[str, str], Row]:

@@ -98,10 +98,12 @@ def arrivals(truth: Truth) -> list[Arrival]:
 
 def _drivers() -> Iterable[Arrival]:
     vectors = [(team, n, index) for index, teams in company.INDEX_VECTORS.items() for team, n in teams.items()]
+    documents = [(team, n, index) for index, teams in company.INDEX_DOCUMENTS.items() for team, n in teams.items()]
     subscribers = [(team, 1, index) for index, teams in company.INDEX_SUBSCRIBERS.items() for team in teams]
     files = {
         "seats": drivers.write("seats", list(company.SEATS.items())),
         "index_vectors": drivers.write("index_vectors", vectors, ["vector_index_id"]),
+        "index_documents": drivers.write("index_documents", documents, ["vector_index_id"]),
         "index_subscribers": drivers.write("index_subscribers", subscribers, ["vector_index_id"]),
     }
     for name, data in files.items():

@@ -56,6 +56,7 @@ INDEX_VECTORS = {  # what the retrieval service counted by the team whose docume
     "contracts": {"docs": 700_000, "risk": 260_000},
     "reviews": {"marketing": 120_000, "search": 40_000},
 }
+INDEX_DOCUMENTS = {"catalog": {"search": 84_000, "marketing": 21_000}, "help-center": {"support": 4_300}, "contracts": {"docs": 11_200, "risk": 3_900}}
 INDEX_SUBSCRIBERS = {"reviews": ("assistant", "marketing", "search"), "handbook": ("docs", "risk", "support")}
 DOCUMENT_BUCKET = "larkfield-contract-documents"  # the documents behind the index `contracts`
 CLEANUP_JOB = "contracts-cleanup"  # removes deleted documents from it, every Sunday

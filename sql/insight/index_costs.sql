@@ -1,8 +1,9 @@
 -- The total cost of each vector index in a month, by what it was for and by the team that carries it, in the company's currency.
 -- Embeddings are calls of models: an index has the part of what a team is charged for them that its calls have of their metered cost.
--- No source tells an embedding from one made again, so `embedding` holds both.
+-- No log tells an embedding from one made again; `embeddings` in budgets.yaml says what the calls of each say of themselves.
 -- grain: period, vector_index_id, team_id, component, service
---   component: embedding (calls of models), writing, storage, queries, maintenance (backups and upkeep of the index's own vendor), clean_up (compute beside it)
+--   component: embedding (calls of models that are declared to embed new documents), re_embedding (declared to embed them again), embedding_not_known
+--     (nobody says which), writing, storage, queries, maintenance (backups and upkeep of the index's own vendor), clean_up (compute beside it)
 --   service: the vendor's product; of embeddings the model
 --   cost: what the team is charged
 --   metered_cost: embeddings only: what the calls should have cost at our prices
@@ -25,14 +26,36 @@ billed as (
     from placed
     where vector_index_id is not null
 ),
-calls as (
+embeddings as (
     select
-        p.period, u.vector_index_id, u.team_id, u.project_id, u.application, u.model,
+        p.period, u.usage_date, u.vector_index_id, u.team_id, u.project_id, u.application, u.model, u.request_type, u.environment,
         sum(u.contracted_cost) as metered_cost, sum(u.requests) as calls,
         sum(u.input_uncached_tokens + u.cache_read_tokens) as tokens
     from usage_daily u
     join periods p on u.usage_date >= p.starts_on and u.usage_date < p.ends_on
     where u.operation = 'embedding' and u.usage_date <= $through
+    group by all
+),
+-- The first of the declared jobs that is true of what a call says of itself.
+told as (
+    select k.*, min_by(j.documents, j.ord) as documents
+    from (select distinct usage_date, request_type, project_id, application, environment from embeddings) k
+    join policy_embeddings j on coalesce(j.request_type = k.request_type, j.request_type is null)
+        and coalesce(j.project_id = k.project_id, j.project_id is null)
+        and coalesce(j.application = k.application, j.application is null)
+        and coalesce(j.environment = k.environment, j.environment is null)
+        and k.usage_date >= j.valid_from and k.usage_date < j.valid_to
+    group by all
+),
+calls as (
+    select
+        e.period, e.vector_index_id, e.team_id, e.project_id, e.application, e.model,
+        case t.documents when 'new' then 'embedding' when 'again' then 're_embedding' else 'embedding_not_known' end as component,
+        sum(e.metered_cost) as metered_cost, sum(e.calls) as calls, sum(e.tokens) as tokens
+    from embeddings e
+    left join told t on t.usage_date = e.usage_date and t.request_type is not distinct from e.request_type
+        and t.project_id is not distinct from e.project_id and t.application is not distinct from e.application
+        and t.environment is not distinct from e.environment
     group by all
 ),
 embedded as (
@@ -44,7 +67,7 @@ embedded as (
 weighed as (
     select
         c.*, e.currency, e.cost,
-        sum(pico(c.metered_cost)) over (pot order by c.vector_index_id nulls first rows unbounded preceding)::hugeint as high,
+        sum(pico(c.metered_cost)) over (pot order by c.vector_index_id nulls first, c.component rows unbounded preceding)::hugeint as high,
         sum(pico(c.metered_cost)) over pot::hugeint as whole
     from calls c
     left join embedded e on e.period = c.period and e.team_id = c.team_id and e.project_id is not distinct from c.project_id
@@ -53,7 +76,7 @@ weighed as (
 ),
 shared as (
     select
-        period, vector_index_id, team_id, model as service, currency, 'embedding' as component,
+        period, vector_index_id, team_id, model as service, currency, component,
         case when whole > 0 then money(cut(pico(cost), (high - pico(metered_cost)) // 1000, high // 1000, whole // 1000)) end as cost,
         metered_cost, tokens, calls
     from weighed
