@@ -45,3 +45,10 @@ create or replace temp macro for_each(part, whole) as
 -- Pico-units of an amount in another currency, at this many units for one.
 create or replace temp macro exchanged(amount, rate) as
     sign(amount)::hugeint * (pico(abs(amount)) * pico(rate) // 1000000000000);
+-- A count, and money in cents, as sentences write them: with a comma every three digits.
+create or replace temp macro with_commas(number) as format('{:,}', number::bigint);
+create or replace temp macro cents_with_commas(amount) as
+    if(amount::decimal(38, 2) < 0, '-', '') || with_commas(trunc(abs(amount::decimal(38, 2)))) || right(amount::decimal(38, 2)::varchar, 3);
+-- A stretch of days as sentences write it.
+create or replace temp macro days_said(first_day, last_day) as case
+    when first_day is null then 'on no day' when first_day = last_day then 'on ' || first_day else 'from ' || first_day || ' to ' || last_day end;

@@ -83,7 +83,7 @@ def _latency(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:
         """
         select
             concat_ws(' / ', l.team_id, coalesce(l.project_id, 'no project')) as name, l.model, sum(l.timed_calls)::bigint as calls,
-            sum(l.contracted_cost)::decimal(38, 12) as cost, min(l.latency_p95_ms) as best_ms, max(l.latency_p95_ms) as worst_ms,
+            nullif(sum(l.contracted_cost), 0)::decimal(38, 12) as cost, min(l.latency_p95_ms) as best_ms, max(l.latency_p95_ms) as worst_ms,
             arg_max(l.usage_date, l.latency_p95_ms) as worst_day
         from latency_daily l
         join periods p on l.usage_date >= p.starts_on and l.usage_date < p.ends_on

@@ -35,7 +35,8 @@ def page(con: duckdb.DuckDBPyConnection, files: list[dict[str, Any]], week: str 
     `digests`: (team, href) of the pages about `week`.
     """
     statements = figures.rows(con, "from statements order by period, version, team_id, cost_center")
-    periods = [_period(con, period, statements, files) for period in figures.rows(con, "from periods order by period desc")]
+    known = figures.rows(con, "from periods order by period desc")
+    periods = [_period(con, period, statements, files, is_first=period is known[-1]) for period in known]
     chart = _chart(periods)
     currency = statements[-1]["currency"] if statements else ""
     rated = con.execute("select count(*) > 0 from rate_card").fetchall()[0][0]
@@ -49,7 +50,7 @@ def rate_card(con: duckdb.DuckDBPyConnection) -> str:
     return html.render("rate-card.html.j2", **rates.page_parts(con))
 
 
-def _period(con: duckdb.DuckDBPyConnection, period: Row, statements: list[Row], files: list[dict[str, Any]]) -> Row:
+def _period(con: duckdb.DuckDBPyConnection, period: Row, statements: list[Row], files: list[dict[str, Any]], *, is_first: bool) -> Row:
     """One month: its newest version's totals per team, all its files by version, exceptions and reconciliation."""
     label = period["period"]
     mine = [s for s in statements if s["period"] == label]
@@ -82,7 +83,7 @@ def _period(con: duckdb.DuckDBPyConnection, period: Row, statements: list[Row], 
     older = sorted({f["version"] for f in issued} - {latest}, reverse=True)
     return {
         "label": label, "name": month(label), "state": period["state"], "word": word, "meaning": meaning, "closed_on": period["closed_on"],
-        "version": latest, "as_of": mine[-1]["issued_on"] if mine else None, "total": total, "prior": prior, "change": words.change(total, prior),
+        "version": latest, "as_of": mine[-1]["issued_on"] if mine else None, "total": total, "prior": prior, "change": "the first month" if is_first else words.change(total, prior), "is_first": is_first,
         "teams": sorted(teams.values(), key=lambda t: (-t["total"], t["name"])), "company": links.get((latest, None, ".xlsx")),
         "issued": [f for f in issued if f["version"] == latest],
         "journals": [f for f in issued if f["version"] == latest and f.get("kind") == "journal"],

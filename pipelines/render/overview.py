@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 from decimal import Decimal
+from typing import Any
 
 import duckdb
 
@@ -13,8 +14,19 @@ from pipelines.render.names import month, short_month
 
 DRIVERS = 5
 DAYS = 35
-_METHODS = {"last_7_days": "mean of the last seven days", "weekdays": "mean by weekday", "run_rate": "seven days for the whole month"}
-_VERDICTS = {"better": "better", "worse": "worse", "equal": "no different", "nothing_to_compare": "nothing to compare with"}
+_METHODS = {"last_7_days": "Mean of the last seven days, for the days left", "weekdays": "Mean by weekday, for the days left", "run_rate": "Mean of the last seven days, for the whole month"}
+# The month, the month before, and the last day that is known; costs of as many days of both.
+_EDGES = """
+    select p.period, p.starts_on, p.ends_on, n.period as before, n.starts_on as before_start,
+        least((select max(as_of) from forecast where period = p.period), p.ends_on - 1) as last_day
+    from periods p
+    left join periods n on n.ends_on = p.starts_on
+    where p.period = $period
+"""
+_SAME_DAYS = """
+    (c.period = e.period and c.usage_date <= e.last_day)
+    or (c.period = e.before and (c.usage_date <= e.before_start + (e.last_day - e.starts_on)::integer or e.last_day = e.ends_on - 1))
+"""
 
 
 def page(con: duckdb.DuckDBPyConnection) -> str:
@@ -49,18 +61,18 @@ def _tiles(con: duckdb.DuckDBPyConnection, now: Row, budgets: list[Row], alerts:
     )[0]["successes"]
     each = now["to_date"] / successes if successes else None
     over = [one for one in budgets if one["state"].startswith("over")]
-    if now["basis"] == "actual":
-        end, note = now["to_date"], "the month is over"
-    else:
-        end = now["forecast"]
-        note = f"between {html.money(now['low'])} and {html.money(now['high'])}" if end is not None else "fewer than three complete days are known"
+    note = f"between {html.money(now['low'])} and {html.money(now['high'])}" if now["forecast"] is not None else "fewer than three complete days are known"
     return [
-        {"label": "Month to date", "value": html.money(now["to_date"]), "note": f"{now['days_left']} days left" if now["days_left"] else "all days of the month"},
-        {"label": "Expected for the month", "value": html.money(end) if end is not None else "n/a", "note": note},
-        {"label": "Per successful call", "value": f"{each:,.4f}" if each is not None else "n/a", "note": f"{successes:,} successful calls" if successes else "no successful call was logged"},
+        {"label": "Month to date" if now["days_left"] else "The month", "value": html.money(now["to_date"]), "note": _left(now["days_left"])},
+        *([] if now["basis"] == "actual" else [{"label": "Expected for the month", "value": html.money(now["forecast"]) if now["forecast"] is not None else "n/a", "note": note}]),
+        {"label": "Per successful call", "value": f"{each:,.4f}" if each is not None else "n/a", "note": f"all cost, over {successes:,} successful call{'s' if successes != 1 else ''}" if successes else "no successful call was logged"},
         {"label": "Budgets used up", "value": f"{len(over)} of {len(budgets)}" if budgets else "none set", "note": "budgets.yaml says what is set aside" if not budgets else "see below"},
         {"label": "Open alerts", "value": str(sum(one["state"] == "open" for one in alerts)), "note": f"of {len(alerts)} raised this month" if alerts else "nothing out of the ordinary this month"},
     ]  # fmt: skip
+
+
+def _left(days: int) -> str:
+    return f"{days} day{'s' if days != 1 else ''} left" if days else "all days of the month"
 
 
 def _days(con: duckdb.DuckDBPyConnection, as_of: date) -> list[Row]:
@@ -96,14 +108,8 @@ def _drivers(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:
     """What moved most against as many days of the month before; all others as one, and their sum."""
     moved = figures.rows(
         con,
-        """
-        with edges as (
-            select p.period, p.starts_on, p.ends_on, n.period as before, n.starts_on as before_start,
-                least((select max(as_of) from forecast where period = p.period), p.ends_on - 1) as last_day
-            from periods p
-            left join periods n on n.ends_on = p.starts_on
-            where p.period = $period
-        ),
+        f"""
+        with edges as ({_EDGES}),
         summed as (
             select
                 case when c.one_off then 'Taxes, credits and other one-off lines' else coalesce(c.model, c.service, c.activity) end as name,
@@ -111,8 +117,7 @@ def _drivers(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:
                 coalesce(sum(c.cost) filter (c.period = e.before), 0)::decimal(38, 12) as prior
             from cost_daily c
             cross join edges e
-            where (c.period = e.period and c.usage_date <= e.last_day)
-                or (c.period = e.before and (c.usage_date <= e.before_start + (e.last_day - e.starts_on)::integer or e.last_day = e.ends_on - 1))
+            where {_SAME_DAYS}
             group by all
         )
         select *, (cost - prior)::decimal(38, 12) as change from summed order by abs(change) desc, cost desc, name
@@ -127,17 +132,28 @@ def _drivers(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:
 
 
 def _teams(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:
-    return figures.rows(
+    """What each team costs, will cost, and cost in as many days of the month before."""
+    found = figures.rows(
         con,
-        """
-        select f.scope_id as team_id, coalesce(s.team_name, f.scope_id) as name, f.to_date, f.forecast, f.low, f.high, f.basis, f.growth
+        f"""
+        with edges as ({_EDGES}),
+        earlier as (
+            select c.team_id, coalesce(sum(c.cost) filter (c.period = e.before), 0)::decimal(38, 12) as prior
+            from cost_daily c
+            cross join edges e
+            where {_SAME_DAYS}
+            group by all
+        )
+        select f.scope_id as team_id, coalesce(s.team_name, f.scope_id) as name, f.to_date, f.forecast, f.low, f.high, coalesce(e.prior, 0)::decimal(38, 12) as prior
         from forecast f
         left join (select team_id, max(team_name) as team_name from statements group by all) s on s.team_id = f.scope_id
+        left join earlier e on e.team_id = f.scope_id
         where f.scope = 'team' and f.method = 'last_7_days' and f.period = $period
         order by f.to_date desc, 1
         """,
         period=period,
     )
+    return [{**one, "said": words.change(one["to_date"], one["prior"])} for one in found]
 
 
 def _budgets(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:
@@ -182,10 +198,25 @@ def _alerts(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:
     return [{**one, "word": words.plain(one["kind"])} for one in found]
 
 
-def _backtest(con: duckdb.DuckDBPyConnection) -> list[Row]:
-    """How wrong forecasts were in months that are over, of all teams."""
+def _backtest(con: duckdb.DuckDBPyConnection) -> dict[str, Any] | None:
+    """How wrong forecasts were in the newest month that is over, of all teams: a line for each method, a column for each day."""
     found = figures.rows(
         con,
-        "from forecast_backtest where scope = 'team' and verdict <> 'nothing_to_compare' order by period desc, after_day, error limit 9",
+        """
+        select f.*, n.period as before
+        from forecast_backtest f
+        join periods p on p.period = f.period
+        join periods n on n.ends_on = p.starts_on
+        where f.scope = 'team' and f.verdict <> 'nothing_to_compare'
+        qualify f.period = max(f.period) over ()
+        """,
     )
-    return [{**one, "month": short_month(one["period"]), "word": _METHODS[one["method"]], "said": _VERDICTS[one["verdict"]]} for one in found]
+    if not found:
+        return None
+    days = sorted({one["after_day"] for one in found})
+    of = {(one["method"], one["after_day"]): one for one in found}
+    return {
+        "month": short_month(found[0]["period"]), "before": short_month(found[0]["before"]), "days": days,
+        "methods": [(word, [of.get((method, day)) for day in days]) for method, word in _METHODS.items()],
+        "naive": [of["last_7_days", day]["naive_percent"] if ("last_7_days", day) in of else None for day in days],
+    }  # fmt: skip

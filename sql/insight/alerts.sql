@@ -38,8 +38,8 @@ signals as (
     select
         'hourly_spend' as kind, [h.team_id, h.raised_on::varchar] as key, h.team_id, h.raised_on, h.window_start, h.window_end,
         o.currency as unit, h.expected, h.actual, h.actual - h.expected as cost_impact,
-        h.team_id || ' spent ' || h.actual::decimal(38, 2) || ' ' || o.currency || ' in ' || if(h.hours = 1, 'an hour', h.hours || ' hours') || ' from ' || strftime(h.window_start, '%H:%M')
-            || ' to ' || strftime(h.window_end, '%H:%M') || ' UTC, usually ' || h.expected::decimal(38, 2) as evidence
+        h.team_id || ' spent ' || cents_with_commas(h.actual) || ' ' || o.currency || ' in ' || if(h.hours = 1, 'an hour', h.hours || ' hours') || ' from ' || strftime(h.window_start, '%H:%M')
+            || ' to ' || strftime(h.window_end, '%H:%M') || ' UTC, usually ' || cents_with_commas(h.expected) as evidence
     from alert_hourly_spend h
     cross join home o
     anti join told t on t.team_id = h.team_id and t.usage_date = h.raised_on
@@ -49,8 +49,8 @@ signals as (
         case a.scope when 'project' then a.scope_id end as project_id, case a.scope when 'model' then a.scope_id end as model,
         a.usage_date as raised_on, a.usage_date::timestamp as window_start, (a.usage_date + 1)::timestamp as window_end,
         o.currency as unit, a.expected, a.cost as actual, a.cost_impact,
-        a.scope || ' ' || a.scope_id || ' cost ' || a.cost::decimal(38, 2) || ' ' || o.currency || ' on ' || a.usage_date || ', usually '
-            || a.expected::decimal(38, 2) || ': ' || abs(a.cost_impact)::decimal(38, 2) || if(a.direction = 'rise', ' more', ' less')
+        a.scope || ' ' || a.scope_id || ' cost ' || cents_with_commas(a.cost) || ' ' || o.currency || ' on ' || a.usage_date || ', usually '
+            || cents_with_commas(a.expected) || ': ' || cents_with_commas(abs(a.cost_impact)) || if(a.direction = 'rise', ' more', ' less')
             || coalesce(', ' || abs(a.score) || ' times the usual spread', '') as evidence,
         concat_ws(', ',
             case when a.scope = 'team' then p.also end,
@@ -64,7 +64,7 @@ signals as (
     select
         'feature_growth' as kind, [g.team_id, g.application, g.raised_on::varchar] as key, g.team_id, g.application, g.raised_on, g.window_start, g.window_end,
         o.currency as unit, g.expected, g.actual, g.actual - g.expected as cost_impact,
-        'application ' || g.application || ' cost ' || g.actual::decimal(38, 2) || ' ' || o.currency || ' in seven days, ' || g.expected::decimal(38, 2)
+        'application ' || g.application || ' cost ' || cents_with_commas(g.actual) || ' ' || o.currency || ' in seven days, ' || cents_with_commas(g.expected)
             || ' in the seven before: ' || percent_of(g.actual - g.expected, g.expected) || ' percent more' as evidence
     from alert_feature_growth g
     cross join home o
@@ -73,8 +73,8 @@ signals as (
         'large_request' as kind, [l.team_id, l.project_id, l.model, l.source, l.usage_date::varchar] as key, l.team_id, l.project_id, l.application, l.model,
         l.source, l.largest_event_id as subject, l.usage_date as raised_on, l.largest_at as window_start, l.largest_at as window_end,
         'tokens' as unit, r.tokens::decimal(38, 12) as expected, l.most_tokens::decimal(38, 12) as actual, l.contracted_cost as cost_impact,
-        if(l.requests = 1, 'one request', l.requests || ' requests') || ' of ' || coalesce(l.project_id, l.team_id) || coalesce(' to ' || l.model, '')
-            || ' above ' || r.tokens || ' tokens, the largest with ' || l.most_tokens as evidence
+        if(l.requests = 1, 'one request', with_commas(l.requests) || ' requests') || ' of ' || coalesce(l.project_id, l.team_id) || coalesce(' to ' || l.model, '')
+            || ' above ' || with_commas(r.tokens) || ' tokens, the largest with ' || with_commas(l.most_tokens) as evidence
     from large_requests l
     join policy_alert_rules r on r.kind = 'large_request' and l.most_tokens > r.tokens
     union all by name
@@ -82,8 +82,8 @@ signals as (
         'call_loop' as kind, [b.source, b.trace, b.usage_date::varchar] as key, b.team_id, b.project_id, b.application, b.model, b.source, b.trace as subject,
         b.usage_date as raised_on, b.first_at as window_start, b.last_at as window_end,
         'calls' as unit, r.calls::decimal(38, 12) as expected, b.most_calls::decimal(38, 12) as actual, b.contracted_cost as cost_impact,
-        b.most_calls || ' calls within ' || r.minutes || ' minutes in ' || b.trace || ' of ' || coalesce(b.project_id, b.team_id) || ', ' || b.failures
-            || ' failed, ' || b.tokens || ' tokens in ' || b.calls || ' calls from ' || strftime(b.first_at, '%H:%M') || ' to ' || strftime(b.last_at, '%H:%M')
+        with_commas(b.most_calls) || ' calls within ' || r.minutes || ' minutes in ' || b.trace || ' of ' || coalesce(b.project_id, b.team_id) || ', ' || with_commas(b.failures)
+            || ' failed, ' || with_commas(b.tokens) || ' tokens in ' || with_commas(b.calls) || ' calls from ' || strftime(b.first_at, '%H:%M') || ' to ' || strftime(b.last_at, '%H:%M')
             || ' UTC' || if(b.most_attempts > 1, ', up to attempt ' || b.most_attempts, '') as evidence
     from call_bursts b
     join policy_alert_rules r on r.kind = 'call_loop' and b.most_calls >= r.calls
@@ -92,7 +92,7 @@ signals as (
         'failed_calls' as kind, [f.team_id, f.project_id, f.application, f.raised_on::varchar] as key, f.team_id, f.project_id, f.application, f.raised_on,
         f.raised_on::timestamp as window_start, (f.raised_on + 1)::timestamp as window_end,
         'calls' as unit, f.failures::decimal(38, 12) as actual, f.cost_impact,
-        f.failures || ' of ' || f.calls || ' calls of ' || coalesce(f.project_id, f.team_id) || ' failed on ' || f.raised_on as evidence
+        with_commas(f.failures) || ' of ' || with_commas(f.calls) || ' calls of ' || coalesce(f.project_id, f.team_id) || ' failed on ' || f.raised_on as evidence
     from alert_failed_calls f
     union all by name
     select
@@ -124,9 +124,9 @@ signals as (
         if(u.kind = 'unpriced', 'tokens', coalesce(u.currency, o.currency)) as unit, u.limit_reached as expected, u.actual,
         case when u.kind <> 'unpriced' then u.actual end as cost_impact,
         case u.kind
-            when 'unpriced' then u.actual::decimal(38, 0) || ' tokens of ' || u.what || ' in ' || u.period || ' have no price'
-            when 'unmapped' then u.actual::decimal(38, 2) || ' ' || coalesce(u.currency, o.currency) || ' in ' || u.period || ' is billed for ' || u.what || ', which nobody knows'
-            else u.actual::decimal(38, 2) || ' ' || coalesce(u.currency, o.currency) || ' in ' || u.period || ' has no owner: ' || u.what end as evidence
+            when 'unpriced' then with_commas(u.actual) || ' tokens of ' || u.what || ' in ' || u.period || ' have no price'
+            when 'unmapped' then cents_with_commas(u.actual) || ' ' || coalesce(u.currency, o.currency) || ' in ' || u.period || ' is billed for ' || u.what || ', which nobody knows'
+            else cents_with_commas(u.actual) || ' ' || coalesce(u.currency, o.currency) || ' in ' || u.period || ' has no owner: ' || u.what end as evidence
     from alert_unsettled u
     join periods p on p.period = u.period
     cross join home o
@@ -137,7 +137,7 @@ signals as (
         p.starts_on::timestamp as window_start, (b.crossed_on + 1)::timestamp as window_end,
         b.currency as unit, b.amount as expected, b.consumed as actual, greatest(b.consumed - b.amount, 0)::decimal(38, 12) as cost_impact,
         'budget ' || concat_ws(' of ', b.budget_id, nullif(b.for_project, '')) || ' for ' || b.period || ' reached ' || b.percent || ' percent: '
-            || b.consumed::decimal(38, 2) || ' of ' || b.amount::decimal(38, 2) || ' ' || b.currency || ' by ' || b.crossed_on as evidence,
+            || cents_with_commas(b.consumed) || ' of ' || cents_with_commas(b.amount) || ' ' || b.currency || ' by ' || b.crossed_on as evidence,
         b.action, b.owner, s.value as team_id
     from budget_thresholds b
     join periods p on p.period = b.period

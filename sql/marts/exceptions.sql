@@ -57,7 +57,7 @@ variances as (
     select
         usage_period as period, state as kind, concat_ws(' ', provider, model) as what,
         sum(billed_cost - metered_cost)::decimal(38, 12) as amount, count(*) as events,
-        'billed less metered, from ' || coalesce(min(usage_date)::varchar, 'no day') || ' to ' || coalesce(max(usage_date)::varchar, 'no day') as detail
+        'billed less metered, ' || days_said(min(usage_date), max(usage_date)) as detail
     from reconciliation
     where state in ('variance_price', 'variance_quantity', 'variance_cost')
     group by all
@@ -126,7 +126,7 @@ own_reports as (
     select
         usage_period as period, 'usage_report_differs' as kind, concat_ws(' ', provider, model) as what,
         sum(billed_cost - expected_cost)::decimal(38, 12) as amount, count(*) as events,
-        'billed less what the vendor''s own usage report should cost, from ' || min(usage_date) || ' to ' || max(usage_date) as detail
+        'billed less what the vendor''s own usage report should cost, ' || days_said(min(usage_date), max(usage_date)) as detail
     from price_reconciliation
     where state in ('variance_price', 'variance_quantity', 'variance_cost')
     group by all

@@ -41,7 +41,7 @@ def test_the_runaway_loop(rows: Rows) -> None:
     tokens = sum(event.input_total + event.output_total for event in events)
     assert found[8:] == (
         "assistant-leads@larkfield.example",
-        f"{calls} calls within 60 minutes in {trace} of {project}, 0 failed, {tokens} tokens in {calls} calls from {start:%H:%M} to 02:55 UTC",
+        f"{calls} calls within 60 minutes in {trace} of {project}, 0 failed, {tokens:,} tokens in {calls} calls from {start:%H:%M} to 02:55 UTC",
     )
 
 
