@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from contextlib import suppress
 from datetime import date
 from decimal import Decimal
@@ -196,6 +197,9 @@ def verify(home: Home) -> tuple[int, list[str]]:
         raise Refused("nothing is published yet", str(home.root), "run: apportion nightly")
     recorded: set[tuple[Path, str]] = set()  # versions share files of the lake, and issued statements stand in two manifests
     problems: set[str] = set()
+    current = home.published / Path(home.current.resolve().name).with_suffix(".manifest.json")
+    published = file_sha256(current) if current.is_file() else None
+    pages: dict[Path, set[str]] = defaultdict(set)
 
     def read(path: Path, *keys: str) -> dict[str, Any] | None:
         try:
@@ -211,8 +215,14 @@ def verify(home: Home) -> tuple[int, list[str]]:
         problems |= _books_went_on(books, manifest.get("books"))
         recorded.add((home.published / manifest["database"]["path"], manifest["database"]["sha256"]))
         recorded |= {(home.lake / entry["path"], entry["sha256"]) for entry in manifest["lake"]}
-        if path == home.published / Path(home.current.resolve().name).with_suffix(".manifest.json"):
+        if path == current or (published and manifest.get("previous") == published):  # a night that was killed may have written its pages already
+            for entry in manifest.get("pages", ()):
+                pages[home.reports / entry["path"]].add(entry["sha256"])
+        if path == current:
             recorded |= {(home.reports / entry["path"], entry["sha256"]) for entry in manifest["reports"] if "/draft/" not in entry["path"]}
+    for path, known in pages.items():
+        found = file_sha256(path) if path.is_file() else None
+        recorded.add((path, found if found in known else min(known)))
     for path in home.reports.glob("[0-9]*/*/manifest.json"):
         issued = read(path, "files")
         recorded |= {(home.reports / entry["href"], entry["sha256"]) for entry in (issued["files"] if issued else ())}

@@ -174,10 +174,12 @@ def publish(run: Run) -> Path:
     if not version.exists():
         _build(run, version)
     run.say("write statements")
-    files = reports.write(run, version)
-    manifest = _manifest(run, state, version, files, guardrails.write(run))
+    files, pages = reports.write(run, version)
+    manifest = _manifest(run, state, version, files, pages, guardrails.write(run))
     write_text(home.published / f"{name}.manifest.json", json.dumps(manifest, indent=1, default=str) + "\n")
+    pages.write(home.reports)
     _point(home, version)
+    pages.clear(home.reports)
     _collect(run)
     return version
 
@@ -246,7 +248,7 @@ def _verify_copy(run: Run, part: Path) -> None:
         con.execute("detach copy_of")
 
 
-def _manifest(run: Run, state: str, version: Path, files: list[reports.Issued], feed: list[Path]) -> dict[str, Any]:
+def _manifest(run: Run, state: str, version: Path, files: list[reports.Issued], pages: reports.Pages, feed: list[Path]) -> dict[str, Any]:
     con, home = run.con, run.home
     previous = home.published / Path(os.readlink(home.current)).with_suffix(".manifest.json").name if home.current.is_symlink() else None
     totals = con.execute(
@@ -262,6 +264,7 @@ def _manifest(run: Run, state: str, version: Path, files: list[reports.Issued], 
         "database": {"path": version.name, "bytes": version.stat().st_size, "sha256": file_sha256(version)},
         "lake": [{"path": path, "rows": rows, "sha256": file_sha256(home.lake / path)} for path, rows in lake],
         "reports": [{"path": issued.href, "bytes": issued.bytes, "sha256": issued.sha256} for issued in files],
+        "pages": pages.checksums,
         "guardrails": [{"path": str(path.relative_to(home.reports)), "bytes": path.stat().st_size, "sha256": file_sha256(path)} for path in feed],
         "totals": [dict(zip(("period", "effective_cost", "billed_cost", "chargeback_cost", "ledger_rows"), row, strict=True)) for row in totals],
         "policy": run.policy.fingerprint,

@@ -51,8 +51,33 @@ class Issued:
     kind: str = "workbook"  # page, rows, journal, manifest
 
 
-def write(run: Run, database: Path) -> list[Issued]:
-    """Bring reports/ in step with the published tables in `database`; returns every file of every version that belongs there."""
+@dataclass(frozen=True)
+class Pages:
+    """The pages that may change every night, by their place under reports/; written once a manifest names their checksums."""
+
+    texts: dict[str, str]
+    week: str  # the folder of the digests among them
+
+    @property
+    def checksums(self) -> list[dict[str, Any]]:
+        encoded = {path: text.encode("utf-8") for path, text in self.texts.items()}
+        return [{"path": path, "bytes": len(content), "sha256": sha256(content).hexdigest()} for path, content in encoded.items()]
+
+    def write(self, reports: Path) -> None:
+        for path, text in self.texts.items():
+            _renew(reports / path, text)
+
+    def clear(self, reports: Path) -> None:
+        """Take away this week's digests of teams that have none any more, once no published manifest names them."""
+        for gone in (reports / self.week).glob("*.html"):
+            if str(gone.relative_to(reports)) not in self.texts:
+                gone.unlink()
+
+
+def write(run: Run, database: Path) -> tuple[list[Issued], Pages]:
+    """Bring reports/ in step with the published tables in `database`: every file of every version that belongs there, and the
+    pages, which are not written yet.
+    """
     from pipelines.render import digest as weekly
     from pipelines.render import engineering, index, overview
 
@@ -80,16 +105,11 @@ def write(run: Run, database: Path) -> list[Issued]:
         digests = weekly.pages(con, run.through)
         linked = [(one.name, f"weekly/{week.name}/{file}") for file, one in digests.items()]
         door = index.page(con, [asdict(one) for one in issued], week.name, linked)
-        pages = dict(zip(PAGES, (door, index.rate_card(con), overview.page(con), engineering.page(con)), strict=True))
+        texts = dict(zip(PAGES, (door, index.rate_card(con), overview.page(con), engineering.page(con)), strict=True))
     finally:
         con.close()
-    for name, one in digests.items():
-        _renew(week / name, one.html)
-    for gone in {path.name for path in week.glob("*.html")} - set(digests):
-        (week / gone).unlink()
-    for name, page in pages.items():
-        _renew(run.home.reports / name, page)
-    return issued
+    place = str(week.relative_to(run.home.reports))
+    return issued, Pages({**texts, **{f"{place}/{name}": one.html for name, one in digests.items()}}, place)
 
 
 def _renew(target: Path, page: str) -> None:

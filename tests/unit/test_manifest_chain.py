@@ -12,7 +12,11 @@ import pytest
 from pipelines.books import Books, file_sha256
 from pipelines.home import Home
 from pipelines.inspection import verify
-from pipelines.reports import MANIFEST, Made, _place
+from pipelines.reports import MANIFEST, Made, Pages, _place
+
+
+PAGES = Pages({"index.html": "<p>door</p>", "weekly/2026-W45/search.html": "<p>week</p>"}, "weekly/2026-W45")
+LATER = Pages({"index.html": "<p>another night</p>"}, "weekly/2026-W46")
 
 
 @pytest.fixture
@@ -33,6 +37,8 @@ def home(tmp_path: Path) -> Home:
     home.current.symlink_to("apportion-x.duckdb")
     listed = [{"path": str(path.relative_to(home.reports)), "sha256": file_sha256(path)} for path in home.reports.rglob("*") if path.is_file()]
     manifest = {"database": {"path": "apportion-x.duckdb", "sha256": file_sha256(home.current)}, "lake": [], "reports": listed}
+    PAGES.write(home.reports)
+    manifest["pages"] = PAGES.checksums
     manifest["books"] = {"entries": len(books.entries), "sha256": books.entries[-1].sha256}
     (home.published / "apportion-x.manifest.json").write_text(json.dumps(manifest))
     return home
@@ -61,6 +67,8 @@ BREAKS: list[tuple[str, Callable[[Path], object], list[str]]] = [
      ["reports/2026-09/v1/a-1.csv: has been altered", "reports/2026-10/v1/manifest.json: the chain of manifests is broken before this one"]),
     ("the last of the chain altered", lambda r: (r / "2026-09/v2/manifest.json").write_text((r / "2026-09/v2/manifest.json").read_text() + "\n"),
      ["reports/2026-09/v2/manifest.json: has been altered"]),
+    ("a page altered", lambda r: (r / "index.html").write_text("<p>another door</p>"), ["reports/index.html: has been altered"]),
+    ("a digest lost", lambda r: (r / "weekly/2026-W45/search.html").unlink(), ["reports/weekly/2026-W45/search.html: is missing"]),
     ("no JSON any more", lambda r: (r / "2026-09/v2/manifest.json").write_bytes(b"\xff{"), ["reports/2026-09/v2/manifest.json: has been altered"]),
     ("the last entry of the books altered", lambda r: longer(r.parent / "data/books/000004-closed-2026-11-1/entry.json"), ["000004-closed-2026-11-1/entry.json: has been altered"]),
     ("the last entry of the books lost", lambda r: (r.parent / "data/books/000004-closed-2026-11-1/entry.json").unlink(), ["data/books: entry 4 is missing"]),
@@ -74,3 +82,15 @@ def test_each_damage_is_named(home: Home, what: str, damage: Callable[[Path], ob
     problems = verify(home)[1]
     for one in said:
         assert any(problem.startswith(one) for problem in problems), problems
+
+
+def test_pages_of_a_night_that_was_killed_are_right_and_others_are_not(home: Home) -> None:
+    """Such a night has named its pages in a manifest that nothing points to yet."""
+    current = home.published / "apportion-x.manifest.json"
+    killed = {**json.loads(current.read_text()), "previous": file_sha256(current), "pages": LATER.checksums}
+    (home.published / "apportion-y.manifest.json").write_text(json.dumps(killed))
+    LATER.write(home.reports)
+    assert verify(home)[1] == []
+    killed["previous"] = None  # a manifest of another line says nothing about today's pages
+    (home.published / "apportion-y.manifest.json").write_text(json.dumps(killed))
+    assert verify(home)[1] == ["reports/index.html: has been altered; restore it from a backup"]
