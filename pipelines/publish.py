@@ -174,7 +174,8 @@ def publish(run: Run) -> Path:
     if not version.exists():
         _build(run, version)
     run.say("write statements")
-    files, pages = reports.write(run, version)
+    before = current_manifest(home)
+    files, pages = reports.write(run, version, {one["path"]: one["sha256"] for one in before["reports"]} if before else {})
     manifest = _manifest(run, state, version, files, pages, guardrails.write(run))
     write_text(home.published / f"{name}.manifest.json", json.dumps(manifest, indent=1, default=str) + "\n")
     pages.write(home.reports)

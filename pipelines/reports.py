@@ -74,9 +74,9 @@ class Pages:
                 gone.unlink()
 
 
-def write(run: Run, database: Path) -> tuple[list[Issued], Pages]:
+def write(run: Run, database: Path, before: dict[str, str]) -> tuple[list[Issued], Pages]:
     """Bring reports/ in step with the published tables in `database`: every file of every version that belongs there, and the
-    pages, which are not written yet.
+    pages, which are not written yet. `before`: the checksums that were published last, by path.
     """
     from pipelines.render import digest as weekly
     from pipelines.render import engineering, index, overview
@@ -93,11 +93,11 @@ def write(run: Run, database: Path) -> tuple[list[Issued], Pages]:
         for entry in in_order(run.books.of("closed")):
             one = entry.facts["period"], entry.facts["version"]
             if one in known:
-                issued += _version(run, con, *one, previous, entry)
+                issued += _version(run, con, *one, previous, entry, before)
                 previous = folder_of(run, *one) / MANIFEST
         for period, version, _ in versions:
             if not version:
-                issued += _version(run, con, period, version, None, None)
+                issued += _version(run, con, period, version, None, None, {})
         for folder in run.home.reports.glob("*/draft"):
             if (folder.parent.name, 0) not in known:
                 shutil.rmtree(folder)
@@ -139,8 +139,13 @@ def read_manifest(path: Path, *keys: str) -> dict[str, Any]:
     return found
 
 
-def _version(run: Run, con: duckdb.DuckDBPyConnection, period: str, version: int, previous: Path | None, entry: Entry | None) -> list[Issued]:
-    """The files of one version, made where they are not there yet; of an issued one, `previous` is the manifest before it in the chain."""
+def _version(
+    run: Run, con: duckdb.DuckDBPyConnection, period: str, version: int, previous: Path | None, entry: Entry | None, before: dict[str, str]
+) -> list[Issued]:
+    """The files of one version, made where they are not there yet; of an issued one, `previous` is the manifest before it in the chain.
+
+    A version that is in `before` was issued and is lost: it comes back as it was, or not at all.
+    """
     folder = folder_of(run, period, version)
     wanted = digest(
         [
@@ -167,7 +172,7 @@ def _version(run: Run, con: duckdb.DuckDBPyConnection, period: str, version: int
         if version or known["figures"] == wanted:
             return [*(Issued(**one) for one in known["files"]), _own(period, version, folder)]
     run.say(f"write {folder.relative_to(run.home.root)}")
-    return _place(run, folder, version, _render(run, con, period, version), _facts(run, con, period, version, wanted, previous, entry))
+    return _place(run, folder, version, _render(run, con, period, version), _facts(run, con, period, version, wanted, previous, entry), before)
 
 
 def _present(con: duckdb.DuckDBPyConnection, *names: str) -> list[str]:
@@ -241,8 +246,11 @@ def _facts(
     }  # fmt: skip
 
 
-def _place(run: Run, folder: Path, version: int, made: list[Made], facts: dict[str, Any]) -> list[Issued]:
-    """One version as a whole folder with its manifest: written beside its place, then moved there."""
+def _place(run: Run, folder: Path, version: int, made: list[Made], facts: dict[str, Any], before: dict[str, str]) -> list[Issued]:
+    """One version as a whole folder with its manifest: written beside its place, then moved there.
+
+    Where `before` knows the folder, `Refused` unless every file is the one that was issued: later figures or another release make others.
+    """
     period = folder.parent.name
     part, old = folder.with_name(f".{folder.name}.part"), folder.with_name(f".{folder.name}.old")
     for leftover in (part, old):
@@ -256,6 +264,10 @@ def _place(run: Run, folder: Path, version: int, made: list[Made], facts: dict[s
             Issued(period, version, one.state, one.team_id, one.name, f"{period}/{folder.name}/{one.name}", len(one.content), sha256(one.content).hexdigest(), one.kind)
         )
     write_text(part / MANIFEST, json.dumps({**facts, "files": [asdict(one) for one in issued]}, indent=1) + "\n")
+    lost = {path: checksum for path, checksum in before.items() if path.startswith(f"{period}/{folder.name}/")}
+    if lost and lost != {f"{period}/{folder.name}/{path.name}": file_sha256(path) for path in part.iterdir()}:
+        shutil.rmtree(part)
+        raise Refused("was issued and is lost, and cannot be made again as it was", str(folder.relative_to(run.home.root)), "restore it from a backup")
     if folder.exists():  # a draft that changed; an issued version is never written twice
         replace_durably(folder, old)
     replace_durably(part, folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,10 +11,10 @@ from types import SimpleNamespace
 import pytest
 
 from pipelines.books import Books, file_sha256
+from pipelines.errors import Refused
 from pipelines.home import Home
 from pipelines.inspection import verify
 from pipelines.reports import MANIFEST, Made, Pages, _place
-
 
 PAGES = Pages({"index.html": "<p>door</p>", "weekly/2026-W45/search.html": "<p>week</p>"}, "weekly/2026-W45")
 LATER = Pages({"index.html": "<p>another night</p>"}, "weekly/2026-W46")
@@ -24,12 +25,11 @@ def home(tmp_path: Path) -> Home:
     """Three versions of two months, issued as September, October, then September again; nothing else in the home."""
     home = Home(tmp_path)
     books, previous = Books(home), None
-    run = SimpleNamespace(home=home)
     for period, version in (("2026-09", 1), ("2026-10", 1), ("2026-09", 2)):
         books.append("closed", {"period": period, "version": version, "through": "2026-11-05"})
         folder = home.reports / period / f"v{version}"
         made = [Made(f"{name}-{version}.csv", "journal", "FINAL", None, f"{period} {name}".encode()) for name in ("a", "b")]
-        _place(run, folder, version, made, {"previous": file_sha256(previous) if previous else None})
+        _place(SimpleNamespace(home=home), folder, version, made, {"previous": file_sha256(previous) if previous else None}, {})
         previous = folder / MANIFEST
     books.append("closed", {"period": "2026-11", "version": 1, "through": "2026-12-05", "totals": []})  # nothing was spent: no statements
     home.published.mkdir(parents=True)
@@ -94,3 +94,20 @@ def test_pages_of_a_night_that_was_killed_are_right_and_others_are_not(home: Hom
     killed["previous"] = None  # a manifest of another line says nothing about today's pages
     (home.published / "apportion-y.manifest.json").write_text(json.dumps(killed))
     assert verify(home)[1] == ["reports/index.html: has been altered; restore it from a backup"]
+
+
+def test_a_lost_version_comes_back_as_it_was_issued_or_not_at_all(home: Home) -> None:
+    folder = home.reports / "2026-09/v1"
+    before = {one["path"]: one["sha256"] for one in json.loads((home.published / "apportion-x.manifest.json").read_text())["reports"]}
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    shutil.rmtree(folder)
+
+    def again(name: str) -> None:
+        made = [Made(f"{one}-1.csv", "journal", "FINAL", None, f"2026-09 {one}".encode()) for one in ("a", name)]
+        _place(SimpleNamespace(home=home), folder, 1, made, {"previous": None}, before)
+
+    with pytest.raises(Refused, match="reports/2026-09/v1: was issued and is lost, and cannot be made again as it was; restore it from a backup"):
+        again("later figures")
+    assert not folder.exists() and not list(folder.parent.glob(".*"))
+    again("b")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == files and verify(home)[1] == []
