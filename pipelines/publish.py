@@ -103,6 +103,7 @@ TABLES = (
     Published("unit_economics", "all"),
     Published("guardrails", "all"),
     Published("gpu_efficiency", "all"),
+    Published("commitment_use", "all"),
     Published("levers", "period, rank"),
     Published("self_hosting", "all"),
     Published("allocation_rules", "rule_id"),

@@ -391,6 +391,7 @@ class Checker:
             self.known("budgets", ("candidates", i, "team"), candidate.team, teams, "team", "name a team of teams.yaml")
             self.known_pool("budgets", ("candidates", i, "instead", "serving_pool"), candidate.instead.serving_pool)
         self.in_order("budgets", [(("embeddings", i), job) for i, job in enumerate(self.budgets.embeddings)])
+        self.in_order("budgets", [(("commitment_offers", i), offer) for i, offer in enumerate(self.budgets.commitment_offers)])
         grown: dict[str, list[tuple[Loc, Dated]]] = defaultdict(list)
         for i, growth in enumerate(self.budgets.growth):
             self.known("budgets", ("growth", i, "team"), growth.team, teams, "team", "name a team of teams.yaml")

@@ -139,6 +139,14 @@ class Candidate(Strict):
     instead: Instead
 
 
+class Offer(Dated):
+    """What a vendor takes off the price of use that is committed ahead, to see what a commitment would have saved."""
+
+    provider: Id
+    models: Annotated[list[Name], BeforeValidator(many), Field(min_length=1)] = ["*"]
+    percent: Annotated[Exact, Field(gt=0, le=100, max_digits=9, decimal_places=6)]
+
+
 class Embeddings(Dated):
     """What calls that embed say of themselves where they embed documents that are new, or again; all that is named is true of them."""
 
@@ -162,6 +170,7 @@ class Budgets(File):
     unit_economics: list[UnitCost] = []
     candidates: list[Candidate] = []
     embeddings: list[Embeddings] = []
+    commitment_offers: list[Offer] = []
 
 
 # alerts.yaml ------------------------------------------------------------------------------------------------------

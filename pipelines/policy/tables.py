@@ -88,6 +88,7 @@ COLUMNS = {
     "candidates": "ord integer, provider varchar, model varchar, team_id varchar, application varchar, other_provider varchar, other_model varchar,"
     " serving_pool varchar",
     "embeddings": f"ord integer, documents varchar, request_type varchar, project_id varchar, application varchar, environment varchar, {_DATES}",
+    "commitment_offers": f"ord integer, provider varchar, model varchar, percent decimal(9, 6), {_DATES}",
     "growth": f"team_id varchar, growth decimal(9, 6), {_DATES}",
     "alert_rules": "kind varchar, action varchar, percent decimal(9, 2), amount decimal(38, 12), tokens hugeint, calls bigint, minutes integer,"
     " hours integer, days integer, points decimal(9, 2), score decimal(9, 2)",
@@ -197,6 +198,9 @@ def rows_of(policy: Policy) -> dict[str, list[tuple[Any, ...]]]:
         ],
         "embeddings": [
             (i, e.documents, e.request_type, e.project, e.application, e.environment, *span(e)) for i, e in enumerate(policy.budgets.embeddings)
+        ],
+        "commitment_offers": [
+            (i, o.provider, model, o.percent, *span(o)) for i, o in enumerate(policy.budgets.commitment_offers) for model in o.models
         ],
         "growth": [(g.team, g.factor, *span(g)) for g in policy.budgets.growth],
         "alert_rules": [(kind, *(getattr(rule, limit, None) for limit in LIMITS)) for kind, rule in policy.alerts.rules.items()],

@@ -20,6 +20,7 @@ _USES = {
 _LEVERS = {
     "model": "Another model", "own_model": "Our own model", "batch": "Batch tier", "prompt_cache": "Prompt cache", "failed_attempts": "Failed attempts",
     "idle_gpus": "Idle GPUs", "off_peak": "Cheapest hours", "unused_commitment": "Unused commitment",
+    "more_commitment": "Commitment",
 }  # fmt: skip
 
 

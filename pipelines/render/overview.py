@@ -27,6 +27,9 @@ _SAME_DAYS = """
     (c.period = e.period and c.usage_date <= e.last_day)
     or (c.period = e.before and (c.usage_date <= e.before_start + (e.last_day - e.starts_on)::integer or e.last_day = e.ends_on - 1))
 """
+_BOUGHT = {
+    "commitment": "commitment", "throughput": "provisioned units", "prepaid": "credit, since it was bought", "on_the_bill": "as the bill tells it",
+}  # fmt: skip
 
 
 def page(con: duckdb.DuckDBPyConnection) -> str:
@@ -43,7 +46,7 @@ def page(con: duckdb.DuckDBPyConnection) -> str:
         "overview.html.j2",
         period=period, month=month(period), as_of=as_of, company=company, currency=currency, tiles=_tiles(con, now, budgets, alerts), alerts=alerts,
         day_chart=html.of_days(days) if days else None,
-        days=days, drivers=_drivers(con, period), before=_before(con, period), teams=_teams(con, period), budgets=budgets, units=_units(con), backtest=_backtest(con), forecast=now,
+        days=days, drivers=_drivers(con, period), before=_before(con, period), teams=_teams(con, period), budgets=budgets, units=_units(con), bought=_bought(con, period), backtest=_backtest(con), forecast=now,
     )  # fmt: skip
 
 
@@ -179,6 +182,12 @@ def _units(con: duckdb.DuckDBPyConnection) -> list[Row]:
         """,
     )
     return [{**one, "month": short_month(one["period"]), "word": used.VERDICTS.get(one["verdict"], one["verdict"])} for one in found]
+
+
+def _bought(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:
+    """What was bought ahead and what of it was used, the most unused first."""
+    found = figures.rows(con, "from commitment_use where period = $period order by unused_cost desc, provider, contract_id", period=period)
+    return [{**one, "name": one["contract_id"] or one["provider"], "word": _BOUGHT[one["kind"]]} for one in found]
 
 
 def _alerts(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:

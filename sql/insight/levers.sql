@@ -4,7 +4,8 @@
 --   rank: 1 saves most
 --   kind: model (another model of a vendor, as budgets.yaml lists candidates), own_model (our own model server), batch (batch work at the
 --     batch tier), prompt_cache (as many cached tokens as the best project with the same model), failed_attempts, idle_gpus (cards that no hour
---     of the month needed), off_peak (GPU jobs at the cheapest hours), unused_commitment
+--     of the month needed), off_peak (GPU jobs, and calls that can wait, at the cheapest hours),
+--     unused_commitment, more_commitment (what every day needs, bought ahead, as budgets.yaml lists offers)
 --   team_id: the team that it is about; `*` where it is not about one
 --   subject: the model, cluster or contract
 --   instead: what would stand in its place
@@ -21,7 +22,7 @@ with traffic as (
         u.cache_write_5m_tokens::decimal(18, 0) as write_5m, u.cache_write_1h_tokens::decimal(18, 0) as write_1h,
         u.output_tokens::decimal(18, 0) as output, u.reasoning_tokens::decimal(18, 0) as reasoning,
         u.audio_input_tokens + u.audio_output_tokens + u.images = 0 as is_text,
-        u.contracted_cost, r.provider as price_provider, r.model as price_model, r.input_gt, r.region, r.minute_from,
+        u.contracted_cost, r.provider as price_provider, r.model as price_model, r.input_gt, r.region, r.minute_from, r.service_tier as price_tier,
         r.contracted_input_uncached::decimal(20, 18) as plain_price, r.contracted_cache_read::decimal(20, 18) as read_price
     from usage_daily u
     join periods p on u.usage_date >= p.starts_on and u.usage_date < p.ends_on
@@ -174,6 +175,31 @@ shifted as (
     where g.use = 'used' and g.serving_pool is null and g.usage_date <= $through
     group by p.period, g.team_id, g.project_id, g.cluster
 ),
+-- Calls that can wait, of models whose price depends on the hour: each row at the cheapest hour of its day.
+waiting as (
+    select t.*, row_number() over () as n
+    from traffic t
+    where t.request_type in ('batch', 'background') and t.status = 'success' and t.is_text
+),
+by_hour as (
+    select
+        w.n, w.period, w.team_id, w.application, w.model, w.contracted_cost,
+        min(w.plain * p.plain_price + w.read * p.read_price + w.write_5m * p.write_5m_price + w.write_1h * p.write_1h_price
+            + w.output * p.output_price + w.reasoning * p.reasoning_price) as least_cost
+    from waiting w
+    join prices p on p.period = w.period and p.provider = w.price_provider and p.model = w.price_model and p.service_tier = w.price_tier
+        and p.region = w.region and p.input_gt = w.input_gt and w.usage_date >= p.valid_from and w.usage_date < p.valid_to
+    group by all
+    having count(distinct p.minute_from) > 1
+),
+shifted_calls as (
+    select
+        period, 'off_peak' as kind, team_id, application, model as subject, 'the cheapest hours' as instead,
+        sum(contracted_cost)::decimal(38, 12) as current_cost, sum(least_cost)::decimal(38, 12) as alternative_cost,
+        'calls that say they are batch or background work can wait for the hours with the lowest price' as assumptions
+    from by_hour
+    group by period, team_id, application, model
+),
 commitments as (
     select
         period, 'unused_commitment' as kind, '*' as team_id, contract_id as subject, 'what was used of it' as instead,
@@ -182,15 +208,55 @@ commitments as (
     from contract_costs
     where unused_cost > 0
 ),
+-- What the vendor's own bill says that nobody used.
+left_over as (
+    select
+        period, 'unused_commitment' as kind, '*' as team_id, 'commitments on the bill of ' || provider as subject, 'what was used of it' as instead,
+        unused_cost as current_cost, 0::decimal(38, 12) as alternative_cost, currency,
+        'the commitment could have been bought as small as what was used, at the same rate' as assumptions
+    from commitment_use
+    where kind = 'on_the_bill'
+),
+-- What each day still cost by itself; a day without any such use needs nothing.
+open_days as (
+    select p.period, o.ord, o.provider, c.billing_currency as currency, o.percent, o.models, c.usage_date, sum(c.effective_cost) as cost
+    from (select ord, provider, percent, valid_from, valid_to, string_agg(model, ', ' order by model) as models, list(model) as patterns from policy_commitment_offers group by all) o
+    join charge_portions c on c.provider = o.provider and c.charge_category = 'Usage' and c.origin in ('bill', 'accrual') and c.contract_id is null
+        and c.activity in ('inference', 'embedding') and c.serving_pool is null and len(list_filter(o.patterns, lambda pattern: c.model glob pattern)) > 0
+        and c.usage_date >= o.valid_from and c.usage_date < o.valid_to and c.usage_date <= $through
+    join periods p on p.period = c.usage_period
+    group by all
+),
+offered as (
+    select
+        d.period, d.ord, d.provider, d.currency, d.percent, d.models, sum(d.cost) as cost, min(pico(d.cost)) * count(*) as base,
+        count(*) = max(least(p.ends_on, o.valid_to, $through::date + 1) - greatest(p.starts_on, o.valid_from)) as is_daily
+    from open_days d
+    join periods p on p.period = d.period
+    join (select distinct ord, valid_from, valid_to from policy_commitment_offers) o on o.ord = d.ord
+    group by all
+),
+more as (
+    select
+        period, 'more_commitment' as kind, '*' as team_id, provider || ' ' || models as subject, 'a commitment of what every day needs' as instead,
+        money(base::hugeint) as current_cost, money(cut(base::hugeint, 0, ((100 - percent) * 1000000)::hugeint, 100000000)) as alternative_cost, currency,
+        'the vendor takes ' || rtrim(rtrim(percent::varchar, '0'), '.') || '% off what is committed, every day to come needs at least what the smallest of the month needed ('
+            || percent_of(money(base::hugeint), cost) || '% of its cost), and the use stays with this vendor for the term' as assumptions
+    from offered
+    where is_daily and base > 0
+),
 everything as (
     select *, price_currency() as currency from other_models
     union all by name select *, price_currency() as currency from own_models
     union all by name select *, price_currency() as currency from batches
     union all by name select *, price_currency() as currency from caches
     union all by name select *, price_currency() as currency from failures
+    union all by name select *, price_currency() as currency from shifted_calls
     union all by name select i.*, o.currency from idle i cross join policy_company o
     union all by name select s.*, o.currency from shifted s cross join policy_company o
     union all by name select * from commitments
+    union all by name select * from left_over
+    union all by name select * from more
 )
 select
     period, row_number() over (partition by period order by current_cost - alternative_cost desc, kind, team_id, subject, project_id, application, instead) as rank,

@@ -96,6 +96,17 @@ def test_each_contract_costs_what_it_says(home: Home) -> None:
     ]
 
 
+def test_what_was_bought_ahead_says_how_much_of_it_was_used_and_how_much_it_covered(home: Home) -> None:
+    """Provisioned units took 6,000 tokens that would have cost three cents; the credit paid for all ten of its vendor's use, and lost the rest."""
+    found = rows(home, "select contract_id, committed_cost, used_cost, unused_cost, utilization_percent, eligible_cost, covered_cost, coverage_percent from commitment_use order by 1")
+    assert found == [
+        ("credits", 100, 10, 90, 10, 10, 10, 100),
+        ("ptu", 48, 12, 36, 25, Decimal("0.03"), Decimal("0.03"), 100),
+    ]  # fmt: skip
+    levers = rows(home, "select subject, current_cost, alternative_cost from levers where kind = 'unused_commitment' order by 1")
+    assert levers == [("credits", 90, 0), ("ptu", 48, 12)]
+
+
 def test_provisioned_units_go_to_teams_by_weighted_tokens(home: Home) -> None:
     found = rows(home, "select l.team_id, l.portion, sum(l.effective_cost) from ledger l join charges c using (charge_id) where c.provider = 'azure' and c.sku_meter like 'Provisioned%' and l.portion = 'metered' group by all order by 1")
     assert found == [("a", "metered", Decimal(4)), ("b", "metered", Decimal(8))]

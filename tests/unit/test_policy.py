@@ -86,6 +86,8 @@ REFUSED = [
     ("budgets", "instead: {serving_pool: llama-pool}", "instead: {serving_pool: lama-pool}", "unknown serving pool lama-pool"),
     ("budgets", "instead: {serving_pool: llama-pool}", "instead: {model: gpt-5}", "name a provider and its model"),
     ("budgets", "model: claude-opus-4-1, team: risk", "model: claude-opus-4-1, team: risks", "unknown team risks"),
+    ("budgets", 'models: "gpt-5*", percent: "12"', 'models: "gpt-5*", percent: "0"', "percent"),
+    ("budgets", 'percent: "12", from: 2026-10-01', 'percent: "12", from: 2026-10-01, to: 2026-10-01', "holds on no day"),
     ("budgets", "{documents: new, project: docs-embeddings}", "{documents: new}", "say which calls"),
     ("budgets", "{documents: again,", "{documents: often,", "embeddings.0.documents"),
     ("budgets", "{documents: again, request_type: batch}", "{documents: again, request_type: batch, from: 2026-10-02, to: 2026-10-01}", "holds on no day"),
