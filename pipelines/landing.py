@@ -34,7 +34,6 @@ from pipelines.errors import Refused
 from pipelines.home import Home
 from pipelines.sets import File
 from pipelines.sources import KINDS, SHAPES, Delivery, FileRule, Format, registry
-from pipelines.sources.gateway.lines import LOOKED_AT
 from pipelines.warehouse import sync, transaction, write_parquet
 
 TEMPORARY = (".tmp", ".part", ".partial", ".crdownload", "~")
@@ -591,7 +590,7 @@ def _counts(con: duckdb.DuckDBPyConnection, found: Found, line_records: bool) ->
         counted = {found.files[0].name: (*con.execute(f"select {kinds} from parsed").fetchall()[0], {})}
         bytes_of = [(found.files[0].name, found.lines, found.blank)]
     counts: list[dict[str, Any]] = []
-    ignored, before = _ignored(con, found), 0
+    ignored = _ignored(con, found)
     for path, lines, blank in bytes_of:
         good, rejected, days = counted.get(path, (0, 0, {"first_day": None, "last_day": None}))
         if not line_records:
@@ -599,27 +598,30 @@ def _counts(con: duckdb.DuckDBPyConnection, found: Found, line_records: bool) ->
         if lines != blank + good + rejected:
             what = f"{lines} lines, {blank} of them blank, but {good + rejected} records"
             raise Refused(what, path, "deliver one record per line")
-        names, with_names = ignored.get(path, (0, 0)) if ignored is not None and before < LOOKED_AT else (None, None)
-        if names and not with_names:  # a header says it of every record
+        names, with_names = ignored.get(path, (None, None))
+        if names and with_names is None:  # a header says it of every record
             with_names = good + rejected
         ignoring = {"ignored_fields": names, "ignored_lines": with_names}
         counts.append({"lines": lines, "blank": blank, "good": good, "rejected": rejected, **ignoring, **days})
-        before += good + rejected
     return counts
 
 
-def _ignored(con: duckdb.DuckDBPyConnection, found: Found) -> dict[str, tuple[int, int]] | None:
-    """Per file how many different names are not read, and of how many records (0: its header says so); None where no reader tells."""
+def _ignored(con: duckdb.DuckDBPyConnection, found: Found) -> dict[str, tuple[int, int | None]]:
+    """Per file how many different names are not read, and of how many records (None: of all, says its header); without those nobody looked at."""
     if not con.execute("select count(*) from duckdb_tables() where table_name = 'ignored' and temporary").fetchall()[0][0]:
-        return None
+        return {}
     rows = con.execute(
         f"""
         with same as (
-            select {"source_file" if found.many else "$first"} as path, names, count(source_row) as records
+            select {"source_file" if found.many else "$first"} as path, names, sum(records) as records
             from ignored
             group by all
         )
-        select path, len(list_distinct(flatten(list(names)))), sum(records)::bigint from same group by all
+        select
+            path, len(list_distinct(flatten(list(names)))),
+            if(count(records) > 0, coalesce(sum(records) filter (len(names) > 0), 0), if(len(flatten(list(names))) > 0, null, 0))::bigint
+        from same
+        group by all
         """,
         {} if found.many else {"first": found.files[0].name},
     ).fetchall()

@@ -24,15 +24,17 @@ TOGETHER = 1 << 30  # bytes as landed of one batch
 
 @dataclass
 class Runs:
-    """Where the lines of a scratch file come from: from row `row` on, line `line` and the following ones of `path`."""
+    """Where the lines of a scratch file come from: from row `row` and byte `byte` on, line `line` and the following ones of `path`."""
 
     row: list[int] = field(default_factory=list)
+    byte: list[int] = field(default_factory=list)
     path: list[str] = field(default_factory=list)
     line: list[int] = field(default_factory=list)
     rows: int = 0
 
-    def add(self, path: str, line: int, count: int) -> None:
+    def add(self, path: str, line: int, count: int, byte: int) -> None:
         self.row.append(self.rows + 1)
+        self.byte.append(byte)
         self.path.append(path)
         self.line.append(line)
         self.rows += count
@@ -60,12 +62,12 @@ def join(files: Sequence[File], contents: Sequence[Content], target: Path) -> Ru
                 raise Refused("the file changed while it was read", file.name, "write under a hidden name, then rename it")
             data = data.removeprefix(BOM)
             if not content.blank:
-                runs.add(file.name, 1, content.lines)
+                runs.add(file.name, 1, content.lines, out.tell())
                 out.write(data if data.endswith(b"\n") else data + b"\n")
                 continue
             for number, line in enumerate(data.split(b"\n"), 1):
                 if line and not line.isspace():
-                    runs.add(file.name, number, 1)
+                    runs.add(file.name, number, 1, out.tell())
                     out.write(line + b"\n")
     return runs
 
@@ -73,9 +75,9 @@ def join(files: Sequence[File], contents: Sequence[Content], target: Path) -> Ru
 def say_where(con: duckdb.DuckDBPyConnection, runs: Runs) -> None:
     """`parsed` with `source_file`, and with `source_row` as the physical line of that file; `ignored` with `source_file`."""
     con.execute(
-        "create or replace temp table runs as select unnest($row)::bigint as first_row, unnest($path)::varchar as source_file,"
-        " unnest($line)::bigint as line",
-        {"row": runs.row, "path": runs.path, "line": runs.line},
+        "create or replace temp table runs as select unnest($row)::bigint as first_row, unnest($byte)::bigint as first_byte,"
+        " unnest($path)::varchar as source_file, unnest($line)::bigint as line",
+        {"row": runs.row, "byte": runs.byte, "path": runs.path, "line": runs.line},
     )
     con.execute(
         "create or replace temp table parsed as select p.* replace (p.source_row - r.first_row + r.line as source_row), r.source_file"
@@ -83,7 +85,7 @@ def say_where(con: duckdb.DuckDBPyConnection, runs: Runs) -> None:
     )
     if con.execute("select count(*) from duckdb_tables() where table_name = 'ignored' and temporary").fetchall()[0][0]:
         con.execute(
-            "create or replace temp table ignored as select i.*, r.source_file from ignored i asof join runs r on i.source_row >= r.first_row"
+            "create or replace temp table ignored as select i.*, r.source_file from ignored i asof join runs r on i.place >= r.first_byte"
         )
     con.execute("drop table runs")
 

@@ -8,7 +8,8 @@ import glob
 import io
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,39 @@ def create_parsed(
     con.execute(f"insert into parsed by name {select}", params or {})
 
 
+def note_ignored_fields(con: duckdb.DuckDBPyConnection, records: Iterable[Any], read: Mapping[str, Any]) -> None:
+    """Adds to temp table `ignored` the fields of JSON objects that are not in the shape `read`: name -> type, or the shape below it."""
+    note_ignored(con, Counter(tuple(sorted(unread(record, read))) for record in records if isinstance(record, dict)))
+
+
+def unread(found: Mapping[str, Any], read: Mapping[str, Any]) -> Iterator[str]:
+    """Dotted names of an object's fields that are not in the shape."""
+    for name, value in found.items():
+        if name not in read:
+            yield name
+        elif isinstance(value, dict) and isinstance(read[name], Mapping):
+            yield from (f"{name}.{below}" for below in unread(value, read[name]))
+
+
+def shape(names: Iterable[str]) -> dict[str, Any]:
+    """The shape of an object with these dotted names."""
+    made: dict[str, Any] = {}
+    for name in names:
+        *above, last = name.split(".")
+        place = made
+        for part in above:
+            place = place.setdefault(part, {})
+        place[last] = "VARCHAR"
+    return made
+
+
+def note_ignored(con: duckdb.DuckDBPyConnection, counted: Mapping[tuple[str, ...], int | None]) -> None:
+    """Adds to temp table `ignored` names that are not read, with the number of records that have them; None: all records."""
+    con.execute("create temp table if not exists ignored(place bigint, names varchar[], records bigint)")
+    for names, records in counted.items():
+        con.execute("insert into ignored values (null, ?, ?)", [list(names), records])
+
+
 def known_currencies(con: duckdb.DuckDBPyConnection) -> None:
     """Temp table `currencies(code)`."""
     con.execute(
@@ -205,9 +239,7 @@ CSV = "$path, columns = $columns, auto_detect = false, header = true, delim = ',
 
 def note_ignored_columns(con: duckdb.DuckDBPyConnection, header: Iterable[str], read: Collection[str]) -> None:
     """Adds to temp table `ignored` the names of a header that are not read; they are those of every record."""
-    con.execute("create temp table if not exists ignored(source_row bigint, names varchar[])")
-    if names := [name for name in header if name not in read]:
-        con.execute("insert into ignored values (null, ?)", [names])
+    note_ignored(con, {tuple(name for name in header if name not in read): None})
 
 
 def select_csv(

@@ -127,9 +127,31 @@ def test_a_header_tells_of_every_record(tmp_path: Path) -> None:
 
 def test_each_of_many_small_files_counts_its_own_fields(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(small_files, "MANY", 2)
+    texts = {"a.jsonl": json.dumps(spend_log("a", x=1, y=2)), "b.jsonl": "\n" + json.dumps(spend_log("b")), "c.jsonl": json.dumps(spend_log("c", x=1))}
     with memory() as con:
-        land(con, tmp_path, {"a.jsonl": json.dumps(spend_log("a", x=1, y=2)), "b.jsonl": json.dumps(spend_log("b"))}, format="litellm")
-        assert files(con, "ignored_fields", "ignored_lines") == [(2, 1), (0, 0)]
+        land(con, tmp_path, texts, format="litellm")
+        assert files(con, "ignored_fields", "ignored_lines") == [(2, 1), (0, 0), (1, 1)]
+
+
+@pytest.mark.parametrize("drifts_at", [0, 5_000, 9_000])
+def test_a_field_that_appears_anywhere_in_a_long_file_is_counted(tmp_path: Path, drifts_at: int) -> None:
+    lines = [json.dumps(spend_log(f"{n}", **({"new": 1} if drifts_at <= n < drifts_at + 1_000 else {}))) for n in range(10_000)]
+    with memory() as con:
+        land(con, tmp_path, {"a.jsonl": "\n".join(lines)}, format="litellm")
+        ((names, with_names),) = files(con, "ignored_fields", "ignored_lines")
+        assert names == 1 and 0 < with_names <= 1_000
+
+
+def test_attributes_of_spans_and_fields_beside_them_are_counted_by_line(tmp_path: Path) -> None:
+    def line(**span: Any) -> str:
+        known = {"key": "gen_ai.operation.name", "value": {"stringValue": "chat"}}
+        said = {"key": "gen_ai.prompt.0.content", "value": {"stringValue": "tell me"}}
+        made = {"traceId": "t", "spanId": "1", "startTimeUnixNano": "1791000000000000000", "attributes": [known, said]} | span
+        return json.dumps({"resourceSpans": [{"resource": {"attributes": [known]}, "scopeSpans": [{"spans": [made, made]}]}]})
+
+    with memory() as con:
+        land(con, tmp_path, {"a.jsonl": "\n".join([line(), line(events=[]), line(attributes=[]), '{"resourceSpans": []}'])}, format="otel_genai")
+        assert files(con, "ignored_fields", "ignored_lines") == [(2, 2)]
 
 
 def test_a_large_packed_file_lands_like_a_plain_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,12 +17,12 @@ from pipelines.sources.billing.pages import load_rows, refuse_first
 
 FIELDS = """{"cost": {"amount": "VARCHAR", "list_amount": "VARCHAR", "currency": "VARCHAR"}, "group": {"workspace_id": "VARCHAR",
     "api_key_id": "VARCHAR", "model": "VARCHAR", "cost_type": "VARCHAR", "token_type": "VARCHAR", "service_tier": "VARCHAR",
-    "inference_geo": "VARCHAR", "product": "VARCHAR", "rbac_group_id": "VARCHAR"}}"""
+    "inference_geo": "VARCHAR", "product": "VARCHAR", "rbac_group_id": "VARCHAR"}, "starting_at": "VARCHAR", "ending_at": "VARCHAR"}"""
 
 
 def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> None:
     """`parsed`, and `coverage` of every day from the first row's to the last's; any bad row refuses the page set."""
-    load_rows(con, delivery, bucket_times)
+    load_rows(con, delivery, bucket_times, FIELDS)
     con.execute(
         """
         create or replace temp table costs as

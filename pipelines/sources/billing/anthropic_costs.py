@@ -28,7 +28,7 @@ FIELDS = """{"currency": "VARCHAR", "amount": "VARCHAR", "workspace_id": "VARCHA
 
 def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> None:
     """`parsed`, and `coverage` of every bucket's day; any bad result refuses the page set."""
-    load_pages(con, delivery, bucket_times)
+    load_pages(con, delivery, bucket_times, FIELDS)
     con.execute(
         "create or replace temp table costs as select * replace (plain(amount, -2) as amount), null::varchar as list_amount, null::varchar as api_key_id"
         " from (select * exclude (fields), unnest(json_transform(fields, $fields)) from results)",

@@ -22,7 +22,7 @@ FIELDS = """{"uncached_input_tokens": "VARCHAR", "cache_read_input_tokens": "VAR
 
 def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> None:
     """`parsed`, and `coverage` of every bucket's day; any bad result refuses the page set."""
-    load_pages(con, delivery, bucket_times)
+    load_pages(con, delivery, bucket_times, FIELDS)
     con.execute("create or replace temp table counts as " + COUNTS, {"fields": FIELDS})
     refuse_first(con, PROBLEMS)
     params = {"account": source.billing_account_id}

@@ -14,6 +14,7 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from decimal import Context, Decimal
 from typing import Any
@@ -26,7 +27,17 @@ from pipelines.sources import Delivery, Format
 from pipelines.sources.billing import meanings
 from pipelines.sources.billing.meanings import Meaning
 from pipelines.sources.billing.tables import are_empty, are_no_numbers, cover_periods, refuse_first_row
-from pipelines.sources.reading import are_missing, create_parsed, known_currencies, macros, read_text, where
+from pipelines.sources.reading import (
+    are_missing,
+    create_parsed,
+    known_currencies,
+    macros,
+    note_ignored,
+    read_text,
+    shape,
+    unread,
+    where,
+)
 
 REQUIRED = (
     "billing_account_id", "invoice.month", "cost", "currency", "usage_start_time", "usage_end_time", "service.description",
@@ -36,6 +47,7 @@ OPTIONAL = (
     "sku.id", "project.id", "location.region", "location.location", "resource.name", "usage.amount", "usage.unit",
     "cost_at_list", "seller_name", "adjustment_info.description",
 )  # fmt: skip
+READ = shape((*REQUIRED, *OPTIONAL, "credits"))
 NUMBERS = ("cost", "net", "usage.amount", "cost_at_list")
 EXACT = Context(prec=200)
 CATEGORIES = {"regular": "Usage", "tax": "Tax", "adjustment": "Adjustment", "rounding_error": "Adjustment"}
@@ -78,7 +90,9 @@ def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> Non
     known_currencies(con)
     columns: dict[str, list[str | None]] = {name: [] for name in ("record", *REQUIRED, *OPTIONAL, "net")}
     payments: dict[str, list[str | None]] = {name: [] for name in ("record", "type", "name", "amount")}
-    for number, row in enumerate(_rows(delivery), 1):
+    ignored: Counter[tuple[str, ...]] = Counter()
+    for number, (row, others) in enumerate(_rows(delivery), 1):
+        ignored[others] += 1
         credits = list(_credits(delivery, number, row["credits"]))
         discounts = [amount for type_, _, amount in credits if type_ in DISCOUNTS]
         for name, values in columns.items():
@@ -88,6 +102,7 @@ def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> Non
         for credit in credits:
             for name, value in zip(payments, (str(number), *credit), strict=True):
                 payments[name].append(value)
+    note_ignored(con, ignored)
     _table(con, "gcp_texts", columns)
     _table(con, "gcp_credits", payments)
     _load(con)
@@ -107,8 +122,8 @@ def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> Non
 # --- rows, as texts ------------------------------------------------------------------------------------------------
 
 
-def _rows(delivery: Delivery) -> Iterator[dict[str, Any]]:
-    """Dotted names -> texts with the digits of the file; `credits` as it stands there, parsed where it is JSON."""
+def _rows(delivery: Delivery) -> Iterator[tuple[dict[str, Any], tuple[str, ...]]]:
+    """Dotted names -> texts with the digits of the file, `credits` as it stands there, parsed where it is JSON; and the names not read."""
     (path,) = delivery.paths
     text = read_text(delivery, path)
     if ".csv" in path.name:
@@ -123,10 +138,10 @@ def _rows(delivery: Delivery) -> Iterator[dict[str, Any]]:
         except (ValueError, KeyError, TypeError, RecursionError):
             what, fix = "not a row of the export", "export whole rows, with their credits, as newline-delimited JSON"
             raise Refused(what, where(delivery, path, number), fix) from None
-        yield row
+        yield row, tuple(sorted(unread(record, READ)))
 
 
-def _csv_rows(delivery: Delivery, text: str) -> Iterator[dict[str, Any]]:
+def _csv_rows(delivery: Delivery, text: str) -> Iterator[tuple[dict[str, Any], tuple[str, ...]]]:
     (path,) = delivery.paths
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
@@ -135,11 +150,12 @@ def _csv_rows(delivery: Delivery, text: str) -> Iterator[dict[str, Any]]:
         if missing or len(set(header)) < len(header):
             what = are_missing(missing, header) if missing else "a column name appears twice"
             raise Refused(what, where(delivery, path), "deliver the file with its full header")
+        others = tuple(name for name in header if name not in (*REQUIRED, *OPTIONAL, "credits"))
         for number, values in enumerate((values for values in reader if values), 1):
             if len(values) != len(header):
                 what = f"{len(values)} values under {len(header)} columns"
                 raise Refused(what, where(delivery, path, number), "deliver the file again, whole")
-            yield {name: value.strip() or None for name, value in zip(header, values, strict=True)}
+            yield {name: value.strip() or None for name, value in zip(header, values, strict=True)}, others
     except csv.Error:
         raise Refused("not CSV", where(delivery, path), "deliver the file again, whole") from None
 

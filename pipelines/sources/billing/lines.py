@@ -20,9 +20,11 @@ from pipelines.sources.reading import (
     known_currencies,
     load_csv,
     macros,
+    note_ignored_fields,
     read_json,
     read_text,
     require_whole_rows,
+    shape,
     where,
 )  # fmt: skip
 
@@ -57,6 +59,7 @@ def load_objects(
     names = (*required, *optional)
     columns: dict[str, list[str | None]] = {name: [] for name in names}
     records: list[int] = []
+    objects = list(objects)
     for record, found in objects:
         place = where(delivery, delivery.paths[0], record)
         if not isinstance(found, dict):
@@ -69,6 +72,7 @@ def load_objects(
         f"create or replace temp table rows as select unnest($records::bigint[]) as record, {texts}",
         {"records": records, **{f"t{n}": columns[name] for n, name in enumerate(names)}},
     )
+    note_ignored_fields(con, (found for _, found in objects), shape(names))
 
 
 def _text(found: dict[str, Any], name: str, required: bool, place: str) -> str | None:

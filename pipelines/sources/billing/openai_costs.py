@@ -36,7 +36,7 @@ FIELDS = """{"amount": {"value": "VARCHAR", "currency": "VARCHAR"}, "line_item":
 
 def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> None:
     """`parsed`, and `coverage` of every bucket's day; any bad result refuses the page set."""
-    load_pages(con, delivery, bucket_times)
+    load_pages(con, delivery, bucket_times, FIELDS)
     con.execute(
         "create or replace temp table costs as select * exclude (amount) replace"
         " (plain(quantity, if(quantity_unit = '1000_tokens', 3, 0)) as quantity),"

@@ -7,6 +7,7 @@ by modality add up to the whole (where they do not, audio stays inside). Whose r
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import duckdb
@@ -42,13 +43,13 @@ TEXTS = ("object", "project_id", "api_key_id", "model", "batch", "service_tier")
 
 def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> None:
     """`parsed`, and `coverage` of every bucket's day for the report; any bad result refuses the page set."""
-    load_pages(con, delivery, bucket_times)
-    fields = ", ".join(f'"{name}": "VARCHAR"' for name in (*TEXTS, *NUMBERS))
+    fields = json.dumps(dict.fromkeys((*TEXTS, *NUMBERS), "VARCHAR"))
+    load_pages(con, delivery, bucket_times, fields)
     con.execute(
         "create or replace temp table counts as select * replace ("
         + ", ".join(f"plain({name}, 0) as {name}" for name in NUMBERS)
         + ") from (select * exclude (fields), unnest(json_transform(fields, $fields)) from results)",
-        {"fields": "{" + fields + "}"},
+        {"fields": fields},
     )
     report = _report(con, delivery)
     if report is None:

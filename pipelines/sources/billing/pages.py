@@ -12,15 +12,15 @@ import duckdb
 
 from pipelines.errors import Refused
 from pipelines.sources import Delivery
-from pipelines.sources.reading import known_currencies, macros, read_json, read_text, where
+from pipelines.sources.reading import known_currencies, macros, note_ignored_fields, read_json, read_text, where
 
 Times = Callable[[dict[str, Any]], tuple[datetime, datetime]]  # start and end of a bucket, UTC, without a zone
 Found = tuple[str, int, date, str]  # file, record in the file, day, the result as JSON
 AGAIN = "fetch the pages again, from the first to the last"
 
 
-def load_pages(con: duckdb.DuckDBPyConnection, delivery: Delivery, times: Times) -> None:
-    """Temp tables `results(record, place, day, fields)` and `buckets(day)`, empty days included.
+def load_pages(con: duckdb.DuckDBPyConnection, delivery: Delivery, times: Times, shape: str) -> None:
+    """Temp tables `results(record, place, day, fields)` and `buckets(day)`, empty days included; `shape` (JSON) is what is read of a result.
 
     Every JSON number becomes a text with the same digits. Refused: a page that is not one, a page set that is not
     complete, days that repeat or have gaps, a bucket that is not a day.
@@ -39,14 +39,16 @@ def load_pages(con: duckdb.DuckDBPyConnection, delivery: Delivery, times: Times)
                 record += 1
                 found.append((where(delivery, path, record), record, day, json.dumps(result)))
     _keep(con, found, days)
+    note_ignored_fields(con, (result for _, buckets, _ in pages for _, results in buckets for result in results), json.loads(shape))
 
 
-def load_rows(con: duckdb.DuckDBPyConnection, delivery: Delivery, times: Times) -> None:
+def load_rows(con: duckdb.DuckDBPyConnection, delivery: Delivery, times: Times, shape: str) -> None:
     """The same tables, of pages whose rows have a day of their own; every day from the first row's to the last's counts as told.
 
     Refused: a page that is not one, a page set without its last page, a row that is not of one day, a row that is told twice.
     """
     found: list[Found] = []
+    rows: list[dict[str, Any]] = []
     seen: dict[str, str] = {}
     last = 0
     for path in delivery.paths:
@@ -62,10 +64,12 @@ def load_rows(con: duckdb.DuckDBPyConnection, delivery: Delivery, times: Times) 
                 raise Refused(f"the same day and group as {seen[key]}", place, AGAIN)
             seen[key] = place
             found.append((place, record, day, json.dumps(row)))
+            rows.append(row)
     if last != 1:
         raise Refused(f"{last} pages say that they are the last", where(delivery, delivery.paths[-1]), AGAIN)
     first, final = min(row[2] for row in found), max(row[2] for row in found)
     _keep(con, found, [first + timedelta(days=n) for n in range((final - first).days + 1)])
+    note_ignored_fields(con, rows, json.loads(shape))
 
 
 def _keep(con: duckdb.DuckDBPyConnection, found: list[Found], days: list[date]) -> None:

@@ -14,7 +14,7 @@ import duckdb
 from pipelines.errors import Refused
 from pipelines.sources import Delivery, Format
 from pipelines.sources.currency import CURRENCIES
-from pipelines.sources.reading import create_parsed, csv_dicts, exact_weight, where
+from pipelines.sources.reading import create_parsed, csv_dicts, exact_weight, note_ignored_columns, where
 
 COLUMNS = ("invoice_id", "provider", "billing_account_id", "billing_period", "amount", "currency", "tax", "issued_on")
 
@@ -23,6 +23,7 @@ def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> Non
     """`parsed`, one row per record; currencies in upper case, no tax is zero."""
     (path,) = delivery.paths
     rows = csv_dicts(delivery, COLUMNS)
+    note_ignored_columns(con, next(iter(rows), ()), COLUMNS)
     seen: dict[tuple[str, ...], int] = {}
     for record, row in enumerate(rows, 1):
         row["currency"], row["tax"] = row["currency"].upper(), row["tax"] or "0"

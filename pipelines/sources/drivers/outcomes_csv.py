@@ -16,7 +16,7 @@ import duckdb
 
 from pipelines.errors import Refused
 from pipelines.sources import OUTCOME, Delivery, Format
-from pipelines.sources.reading import create_parsed, csv_dicts, exact_weight, where
+from pipelines.sources.reading import create_parsed, csv_dicts, exact_weight, note_ignored_columns, where
 
 KEYS = ("period", "usage_date", "team", "project", "application", "metric")
 
@@ -26,7 +26,9 @@ def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> Non
     (path,) = delivery.paths
     rows: list[dict[str, str | None]] = []
     seen: dict[tuple[str | None, ...], int] = {}
-    for record, given in enumerate(csv_dicts(delivery, ("metric", "quantity")), 1):
+    found = csv_dicts(delivery, ("metric", "quantity"))
+    note_ignored_columns(con, next(iter(found), ()), OUTCOME)
+    for record, given in enumerate(found, 1):
         place = where(delivery, path, record)
         row = _row(given, place)
         key = tuple(row[name] for name in KEYS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import json
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from pipelines.sources.reading import where
 
 Shape = Mapping[str, Any]  # of a record: field -> SQL type, or the shape of the object it holds
 
-LOOKED_AT = 2_000  # records of a delivery whose names are compared with those that are read: all of them would cost a second parse
+# Records of a file whose names are compared with those that are read: all of them would cost a second parse. They stand in so many
+# places of the file, of each place so many bytes.
+LOOKED_AT, PLACES, LOOKED_BYTES = 2_000, 16, 1 << 20
 MAX_TOKENS = 1_000_000_000_000
 JSON_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".ndjson", ".ndjson.gz")
 LINES = "read_ndjson_objects($path, ignore_errors = true, maximum_object_size = 16777216) with ordinality"
@@ -155,27 +158,56 @@ def _struct(shape: Shape) -> str:
     return f"STRUCT({', '.join(fields)})"
 
 
-def note_ignored(con: duckdb.DuckDBPyConnection, path: Path, read: Iterable[str]) -> None:
-    """Temp table `ignored` of source_row and the top-level names that are not in `read`, of the first records that have some."""
+def note_ignored(con: duckdb.DuckDBPyConnection, path: Path, read: Iterable[str], names: str = "json_keys(json)") -> None:
+    """Temp table `ignored` of the names in some records that are not in `read`; `names` is the SQL that lists those of a record.
+
+    Of a file of lines the records are spread over it, and `place` is the byte at which one starts; of others they are the first ones.
+    """
+    if layout(path) == "lines" and not path.name.endswith(".gz"):
+        looked = _spread(path)
+        records = "select unnest($at)::bigint as place, unnest($lines)::varchar as line"
+        records = f"select place, try_cast(line as json) as json from ({records})"
+        params: dict[str, Any] = {"at": [at for at, _ in looked], "lines": [line.decode(errors="replace") for _, line in looked]}
+    else:
+        records = f"select ordinality as place, json from {json_records(path)} limit {LOOKED_AT}"
+        params = {"path": glob.escape(str(path))}
     con.execute(
         f"""
         create or replace temp table ignored as
         with looked as materialized (
-            select source_row, json_keys(json) as keys
-            from (select ordinality as source_row, json from {json_records(path)} limit {LOOKED_AT})
-            where json_type(json) = 'OBJECT'
+            select place, {names} as names from ({records}) where json_type(json) = 'OBJECT'
         ),
-        distinct_keys as (
-            select keys, list_filter(keys, lambda name: not list_contains($read::varchar[], name)) as names
-            from (select distinct keys from looked)
+        different as (
+            select names, list_distinct(list_filter(names, lambda name: not list_contains($read::varchar[], name))) as unread
+            from (select distinct names from looked)
         )
-        select l.source_row, k.names
+        select l.place, coalesce(d.unread, []) as names, 1::bigint as records
         from looked l
-        join distinct_keys k on k.keys = l.keys
-        where len(k.names) > 0
+        left join different d on d.names = l.names
         """,
-        {"path": glob.escape(str(path)), "read": list(read)},
+        params | {"read": list(read)},
     )
+
+
+def _spread(path: Path) -> list[tuple[int, bytes]]:
+    """Lines from places all over the file, each with the byte at which it starts; a short file's are all there."""
+    found: list[tuple[int, bytes]] = []
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        for n in range(PLACES):
+            place = n * size // PLACES
+            if place > file.tell():
+                file.seek(place - 1)
+                file.readline()  # the line before, or its end
+            at = start = file.tell()
+            for line in islice(file, LOOKED_AT // PLACES):
+                if not line.isspace():
+                    found.append((at, line))
+                at += len(line)
+                if at - start > LOOKED_BYTES:
+                    break
+            file.seek(at)
+    return found
 
 
 def every_line(con: duckdb.DuckDBPyConnection, delivery: Delivery, table: str) -> None:

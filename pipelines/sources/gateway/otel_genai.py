@@ -27,6 +27,7 @@ from pipelines.sources.gateway.lines import (
     in_lines,
     json_records,
     macros,
+    note_ignored,
     number_lines,
 )
 
@@ -77,6 +78,7 @@ def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> Non
         SPANS.replace("{records}", json_records(path)).replace("{bad_record}", BAD_RECORD),
         {"path": glob.escape(str(path)), "shape": json.dumps(SHAPE), "wanted": wanted},
     )
+    note_ignored(con, path, (*wanted, *_SPAN), NAMED)
     if in_lines(source, path):
         every_line(con, delivery, "(select distinct source_row from spans)")
     params: dict[str, Any] = {}
@@ -101,6 +103,12 @@ def _places(canonical: str, names: tuple[str, ...], own: dict[str, Mapped], para
     return [expression(canonical, mapped, {}, params), *texts]
 
 
+# What a line names: the attributes of its spans and resources, and the fields of its spans.
+_SPANS = "$.resourceSpans[*].scopeSpans[*].spans[*]"
+NAMED = f"""list_distinct(flatten([
+    json_extract_string(json, '{_SPANS}.attributes[*].key'), json_extract_string(json, '$.resourceSpans[*].resource.attributes[*].key'),
+    flatten(list_transform(json_extract(json, '{_SPANS}'), lambda span: json_keys(span)))
+]))"""
 # wanted_only     of attributes, those named in `wanted` that say something, as {k, v} of texts
 MACROS = """
 create or replace temp macro wanted_only(a, wanted) as list_filter(list_transform(

@@ -15,7 +15,7 @@ import duckdb
 from pipelines.errors import Refused
 from pipelines.sources import Delivery, Format
 from pipelines.sources.gpu.prometheus import load_json, readable
-from pipelines.sources.reading import create_parsed, load_csv, macros, where
+from pipelines.sources.reading import create_parsed, load_csv, macros, note_ignored_fields, where
 
 FIELDS = """{"name": "VARCHAR", "start": "VARCHAR", "end": "VARCHAR", "window": {"start": "VARCHAR"}, "gpuCount": "VARCHAR",
     "gpuHours": "VARCHAR", "properties": {"node": "VARCHAR", "namespace": "VARCHAR", "pod": "VARCHAR", "container": "VARCHAR"},
@@ -41,6 +41,7 @@ def _load_answer(con: duckdb.DuckDBPyConnection, delivery: Delivery) -> None:
     if not isinstance(windows, list) or answer.get("code") != "200" or not all(w is None or isinstance(w, dict) for w in windows):
         raise Refused("not a successful answer of /allocation", where(delivery, delivery.paths[0]), "deliver the answer as it came")
     found = [allocation for window in windows if window for allocation in window.values()]
+    note_ignored_fields(con, found, json.loads(FIELDS))
     texts = [_kept(allocation) for allocation in found]
     con.execute(
         "create or replace temp table answered as select unnest($records)::bigint as record, unnest($texts)::varchar as fields",
