@@ -120,6 +120,7 @@ def _reports() -> list[Sample]:
     files = {
         "openai_usage": ("page.json", json.dumps(reports.page(reports.bucket(1, reports.completions()), reports.bucket(2))).encode()),
         "anthropic_usage": ("page.json", json.dumps(reports.messages(reports.MESSAGE, reports.MESSAGE)).encode()),
+        "anthropic_analytics_usage": ("page.json", json.dumps({"data": [reports.counted(1), reports.counted(2)], "has_more": False}).encode()),
         "anthropic_tokens": ("tokens.csv", reports.TOKENS.encode()),
         "deepseek_amounts": ("amount.csv", reports.AMOUNTS.encode()),
         "fireworks": ("metrics.csv", reports.METRICS.encode()),

@@ -37,6 +37,7 @@ READERS = {
     "mapped_bill": "pipelines.sources.billing.mapped_bill",
     "openai_usage": "pipelines.sources.billing.openai_usage",
     "anthropic_usage": "pipelines.sources.billing.anthropic_usage",
+    "anthropic_analytics_usage": "pipelines.sources.billing.anthropic_analytics_usage",
     "anthropic_tokens": "pipelines.sources.billing.anthropic_tokens",
     "deepseek_amounts": "pipelines.sources.billing.deepseek_amounts",
     "fireworks": "pipelines.sources.billing.fireworks",

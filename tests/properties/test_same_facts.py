@@ -306,6 +306,12 @@ def _anthropic_usage(lines: list[BillLine]) -> Made:
     return "page.json", json.dumps({"data": data, "has_more": False}).encode()
 
 
+def _analytics_usage(lines: list[BillLine]) -> Made:
+    _, data = _anthropic_usage(lines)
+    days = [(date.fromisoformat(bucket["starting_at"][:10]).day, bucket["results"]) for bucket in json.loads(data)["data"]]
+    return "page.json", json.dumps({"data": [reports.counted(day, result) for day, results in days for result in results], "has_more": False}).encode()
+
+
 def _anthropic_tokens(lines: list[BillLine]) -> Made:
     header, *_ = reports.TOKENS.splitlines()
     rows = [
@@ -335,6 +341,7 @@ def _databricks_usage(lines: list[BillLine]) -> Made:
 USAGE: dict[str, Callable[[list[BillLine]], Made]] = {
     "openai_usage": _openai_usage,
     "anthropic_usage": _anthropic_usage,
+    "anthropic_analytics_usage": _analytics_usage,
     "anthropic_tokens": _anthropic_tokens,
     "deepseek_amounts": _deepseek_amounts,
     "fireworks": _fireworks,

@@ -188,6 +188,36 @@ def test_anthropic_messages(tmp_path: Path) -> None:
         assert words in refusal(tmp_path, "anthropic_usage", "page.json", messages({**MESSAGE, **changes}))
 
 
+def counted(day: int, counts: Found = MESSAGE, **group: Any) -> Found:
+    """A row of the analytics usage answer."""
+    names = ("cache_creation", "cache_read_input_tokens", "output_tokens", "server_tool_use", "uncached_input_tokens")
+    groups = {name: counts[name] for name in ("api_key_id", "workspace_id", "model", "context_window", "inference_geo", "service_tier")}
+    return {
+        "starting_at": f"2026-09-{day:02}T00:00:00Z", "ending_at": f"2026-09-{day + 1:02}T00:00:00Z",
+        "group": {**groups, "actor": {"email_address": "user_1"}, "rbac_group_id": None, "claude_tag_user_id": None, **group},
+        "usage": {**{name: counts[name] for name in names}, "requests": 3, "total_tokens": 3700},
+    }  # fmt: skip
+
+
+def test_anthropic_analytics_say_what_the_messages_report_says(tmp_path: Path) -> None:
+    def answer(*rows: Found, more: bool = False) -> Found:
+        return {"data": list(rows), "has_more": more, "next_page": None, "data_refreshed_at": "2026-10-03T04:00:00Z"}
+
+    same, _ = one(tmp_path, "anthropic_usage", "page.json", messages(MESSAGE))
+    rows, coverage = one(tmp_path, "anthropic_analytics_usage", "page.json", answer(counted(1)))
+    assert rows == same and coverage == {("messages", "acct", date(2026, 9, 1))}
+    _, coverage = one(tmp_path, "anthropic_analytics_usage", "page.json", answer(counted(1), counted(3)))
+    assert {day for *_, day in coverage} == {date(2026, 9, day) for day in (1, 2, 3)}
+    for row, words in (
+        (counted(1, rbac_group_id="g"), "groups overlap"),
+        (counted(1, claude_tag_user_id="U1"), "leaves some out"),
+        (counted(1, {**MESSAGE, "output_tokens": None}), "output_tokens is missing"),
+        ({**counted(1), "usage": None}, "is missing"),
+        ({**counted(1), "ending_at": "2026-09-01T01:00:00Z"}, "the same day and group"),
+    ):
+        assert words in refusal(tmp_path, "anthropic_analytics_usage", "page.json", answer(counted(1), row) if "same" in words else answer(row))
+
+
 TOKENS = (
     "usage_date_utc,model_version,api_key,workspace,usage_type,context_window,usage_input_tokens_no_cache,usage_input_tokens_cache_write_5m,"
     "usage_input_tokens_cache_write_1h,usage_input_tokens_cache_read,usage_output_tokens,web_search_count,inference_geo,speed\n"

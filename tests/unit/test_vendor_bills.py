@@ -209,7 +209,7 @@ def test_anthropic_analytics_of_people_or_half_a_set_is_refused(tmp_path: Path) 
         return refusal(tmp_path, "anthropic_analytics", "page.json", analytics(*rows, more=more))
 
     assert "groups overlap" in said(analytics_row(1, "1", rbac_group_id="group-a"))
-    assert "leaves cost out" in said(analytics_row(1, "1", claude_tag_user="someone"))
+    assert "leaves some out" in said(analytics_row(1, "1", claude_tag_user="someone"))
     assert "the same day and group" in said(ANALYTICS, analytics_row(2, "1"), ANALYTICS)
     assert "0 pages say that they are the last" in said(ANALYTICS, more=True)
     assert "not one UTC day" in said({**ANALYTICS, "ending_at": "2026-09-03T00:00:00Z"})

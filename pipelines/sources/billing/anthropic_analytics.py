@@ -23,26 +23,36 @@ FIELDS = """{"cost": {"amount": "VARCHAR", "list_amount": "VARCHAR", "currency":
 def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> None:
     """`parsed`, and `coverage` of every day from the first row's to the last's; any bad row refuses the page set."""
     load_rows(con, delivery, bucket_times, FIELDS)
+    refuse_groups_of_people(con)
     con.execute(
         """
         create or replace temp table costs as
         select
             * exclude (cost, "group", fields), plain(cost.amount, -2) as amount, plain(cost.list_amount, -2) as list_amount,
             cost.currency as currency, unnest("group"),
-            coalesce("group".product, "group".cost_type) as description, regexp_matches(fields, '"claude_tag_[a-z_]*": "') as is_tagged
+            coalesce("group".product, "group".cost_type) as description
         from (select *, unnest(json_transform(fields, $fields)) from results)
         """,
         {"fields": FIELDS},
     )
-    refuse_first(con, GROUPED)
     parse_costs(con, source.billing_account_id)
 
 
+def refuse_groups_of_people(con: duckdb.DuckDBPyConnection) -> None:
+    """Of temp table `results`: refuses rows whose sum is not what the organization used."""
+    refuse_first(con, GROUPED)
+
+
 GROUPED = """
-select
-    place, case when is_tagged then 'grouped by a tag, which leaves cost out' else 'grouped by rbac_group_id, whose groups overlap' end as problem
-from costs
-where is_tagged or rbac_group_id is not null
+with grouped as (
+    select
+        place, record, regexp_matches(fields, '"claude_tag_[a-z_]*": "') as is_tagged,
+        (fields ->> '$.group.rbac_group_id') is not null as is_group
+    from results
+)
+select place, if(is_tagged, 'grouped by a tag, which leaves some out', 'grouped by rbac_group_id, whose groups overlap') as problem
+from grouped
+where is_tagged or is_group
 order by record
 limit 1
 """

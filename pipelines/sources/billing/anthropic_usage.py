@@ -23,17 +23,18 @@ FIELDS = """{"uncached_input_tokens": "VARCHAR", "cache_read_input_tokens": "VAR
 def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> None:
     """`parsed`, and `coverage` of every bucket's day; any bad result refuses the page set."""
     load_pages(con, delivery, bucket_times, FIELDS)
-    con.execute("create or replace temp table counts as " + COUNTS, {"fields": FIELDS})
+    con.execute("create or replace temp table used as select * exclude (fields), unnest(json_transform(fields, $fields)) from results", {"fields": FIELDS})
+    parse_counts(con, source.billing_account_id)
+
+
+def parse_counts(con: duckdb.DuckDBPyConnection, account: str) -> None:
+    """`parsed` and `coverage` of temp table `used`, one row per result with its counts as texts; a bad row refuses the page set."""
+    con.execute(f"create or replace temp table counts as {COUNTS}")
     refuse_first(con, PROBLEMS)
-    params = {"account": source.billing_account_id}
-    parse_usage(con, SELECT, params, "select 'messages', $account, day from buckets")
+    parse_usage(con, SELECT, {"account": account}, "select 'messages', $account, day from buckets")
 
 
 COUNTS = """
-with transformed as (
-    select * exclude (fields), unnest(json_transform(fields, $fields))
-    from results
-)
 select
     * exclude (cache_creation, server_tool_use),
     unnest([
@@ -47,7 +48,7 @@ select
         {'name': 'server_tool_use.web_search_requests', 'meter': 'web_search_requests', 'unit': 'Calls',
             'count': server_tool_use.web_search_requests}
     ]) as m
-from transformed
+from used
 """
 
 PROBLEMS = r"""
