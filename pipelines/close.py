@@ -64,6 +64,9 @@ def close_period(run: Run, label: str, actor: str) -> Entry:
     facts = {
         "period": label,
         "version": version,
+        "starts_on": period.start,
+        "ends_on": period.end,
+        "fiscal_period": period.fiscal,
         "through": run.through,
         "actor": actor,
         "inputs": inputs_fingerprint(run.con, period, reaches_back, until),
@@ -162,12 +165,13 @@ def periods_table(run: Run) -> None:
     for period in run.periods:
         versions = closed.get(period.label, [])
         closed_on = versions[-1].facts["through"] if versions else None
-        rows.append((period.label, period.start, period.end, run.books.state(period.label), len(versions), closed_on, soft.get(period.label)))
+        fiscal = versions[-1].facts.get("fiscal_period") if versions else period.fiscal  # a closed period keeps its name
+        rows.append((period.label, fiscal, period.start, period.end, run.books.state(period.label), len(versions), closed_on, soft.get(period.label)))
     con.execute(
-        "create or replace table warehouse.main.periods(period varchar, starts_on date, ends_on date, state varchar,"
+        "create or replace table warehouse.main.periods(period varchar, fiscal_period varchar, starts_on date, ends_on date, state varchar,"
         " version integer, closed_on date, soft_closed_on date)"
     )
-    con.executemany("insert into periods values (?, ?, ?, ?, ?, ?, ?)", rows)
+    con.executemany("insert into periods values (?, ?, ?, ?, ?, ?, ?, ?)", rows)
     con.execute(
         "create or replace table warehouse.main.period_events(number integer, period varchar, event varchar, version integer,"
         " through date, actor varchar, reason varchar)"

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from datetime import date
+from datetime import date, timedelta
 from decimal import ROUND_DOWN, Decimal
 from pathlib import Path
 from typing import Any
 
-from pipelines.policy import Policy
+from pipelines.policy import Period, Policy
 from pipelines.policy.checks import span
 from pipelines.policy.insight import Budget
 from pipelines.run import Run
@@ -30,13 +30,11 @@ def write(run: Run) -> list[Path]:
     result = run.con.execute("select * exclude (about) from guardrails order by budget_id, for_project")
     names = [column[0] for column in result.description]
     rows = [dict(zip(names, row, strict=True)) for row in result.fetchall()]
-    spent = dict(
-        run.con.execute(
-            "select caller_team_id, sum(source_cost) from usage_daily where usage_date >= date_trunc('month', $through::date + 1) group by all", {"through": run.through}
-        ).fetchall()
-    )
+    period = run.policy.company.calendar.holding(run.through + timedelta(days=1))
+    since = period.start if period else None
+    spent = dict(run.con.execute("select caller_team_id, sum(source_cost) from usage_daily where usage_date >= ? group by all", [since]).fetchall())
     declared = {budget.id: budget for budget in run.policy.budgets.budgets}
-    files = {"budgets.json": list(_budgets(rows, declared)), "litellm.json": list(_litellm(rows, declared, spent, run.policy, run.through))}
+    files = {"budgets.json": list(_budgets(rows, declared)), "litellm.json": list(_litellm(rows, declared, spent, run.policy, run.through, period))}
     written = []
     for name, content in files.items():
         path, text = run.home.reports / FOLDER / name, as_json({"as_of": run.through, name.split(".")[0]: content})
@@ -69,12 +67,13 @@ def _budgets(rows: list[Row], declared: dict[str, Budget]) -> Iterable[Row]:
         yield {"id": row["budget_id"], "name": row["name"], "kind": row["kind"], "scope": scope, **money, **rest, "allowed_models": budget.models}
 
 
-def _litellm(rows: list[Row], declared: dict[str, Budget], spent: dict[str, Decimal | None], policy: Policy, through: date) -> Iterable[Row]:
+def _litellm(rows: list[Row], declared: dict[str, Budget], spent: dict[str, Decimal | None], policy: Policy, through: date, period: Period | None) -> Iterable[Row]:
     """A budget per team name of a gateway; of several budgets of a team the one that leaves least.
 
     LiteLLM stops a team when its own count since the last reset reaches `max_budget`. It does not see shared cost or idle GPUs, so
     `max_budget` is what it counted this month and what is left of the budget: it stops when the budget is used up.
     """
+    duration = f"{period.days}d" if period and not period.is_month else "1mo"
     least: dict[str, Row] = {}
     for row in rows:
         scope = declared[row["budget_id"]].scope
@@ -92,7 +91,7 @@ def _litellm(rows: list[Row], declared: dict[str, Budget], spent: dict[str, Deci
                 continue
             settings = {
                 "team_id": one.gateway_team, "team_alias": team.name, "max_budget": _cents((spent.get(team.id) or Decimal(0)) + row["remaining"]),
-                "budget_duration": "1mo", "budget_reset_at": f"{row['resets_on']}T00:00:00Z",
+                "budget_duration": duration, "budget_reset_at": f"{row['resets_on']}T00:00:00Z",
             }  # fmt: skip
             metadata = {"budget_id": row["budget_id"], "remaining": _cents(row["remaining"]), "daily_limit": row["daily_limit"], "currency": row["currency"], "as_of": through}
             yield {**settings, **({"models": models} if models else {}), "metadata": metadata}

@@ -17,6 +17,9 @@ from pipelines.home import Home
 from pipelines.run import Run, Say, open_run
 
 
+SOON = timedelta(days=35)  # before the last declared period ends: time to declare the next year
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a job did: whether anything changed, the published file, and what was refused on the way."""
@@ -144,6 +147,9 @@ def _compute(run: Run) -> Outcome:
     published = publish.publish(run)
     waiting = run.con.execute("select concat(period, ' is closed: ', file, ' now says something else about it (', example, ')') from policy_edits order by all")
     notes = [f"{row[0]}; it counts once you reopen the month" for row in waiting.fetchall()]
+    last_day = run.policy.company.calendar.last_day
+    if last_day and last_day < run.through + SOON:
+        notes.append(f"the periods of {run.policy.calendar_at} end on {last_day}; no night runs after that until the next ones are declared")
     return Outcome(True, published, run.refused, notes=notes, unsent=unsent)
 
 

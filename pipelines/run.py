@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from pipelines.errors import Refused
 from pipelines.home import Home, asset
 from pipelines.landing import LandingReport
 from pipelines.policy import Period, Policy
+from pipelines.policy.calendar import month_days
 from pipelines.warehouse import only_run, open_warehouse, transaction
 
 Say = Callable[[str], None]
@@ -62,7 +63,15 @@ class Run:
 
     @cached_property
     def periods(self) -> list[Period]:
-        return self.policy.periods(self.through)
+        """Every period up to the as-of day; `Refused` where an edit of the calendar moved the days of a closed one."""
+        found = self.policy.periods(self.through)
+        days = {period.label: (period.start, period.end) for period in found}
+        for label, versions in sorted(self.books.closed().items()):
+            closed = closed_days(versions[-1])
+            if days.get(label) != closed:
+                what = f"{label} is closed with the days from {closed[0]} to {closed[1] - timedelta(days=1)}, and the calendar says otherwise"
+                raise Refused(what, self.policy.calendar_at, "leave the days of closed periods as they are; `periods` can name each")
+        return found
 
     @cached_property
     def code(self) -> str:
@@ -135,6 +144,13 @@ def _frozen_policy(folder: Path) -> Policy:
     return policies.load(folder)
 
 
+def closed_days(closed: Entry) -> tuple[date, date]:
+    """The days that a period was closed with; those closed before there were other calendars are calendar months."""
+    if "starts_on" in closed.facts:
+        return date.fromisoformat(closed.facts["starts_on"]), date.fromisoformat(closed.facts["ends_on"])
+    return month_days(closed.facts["period"])
+
+
 def undated_until(closed: Entry) -> date:
     """The day of a period's first close: drivers without dates that came later say nothing about it."""
     return date.fromisoformat(closed.facts.get("undated_until", closed.facts["through"]))
@@ -148,7 +164,9 @@ def open_run(home: Home, through: date, say: Say) -> Iterator[Run]:
     with only_run(home), open_warehouse(home) as con:
         con.execute(asset("sql", "macros.sql").read_text(encoding="utf-8"))
         prepare(con)
-        yield Run(home, con, policy, Books(home), through, say)
+        run = Run(home, con, policy, Books(home), through, say)
+        forget_other_periods(con, [period.label for period in run.periods])
+        yield run
 
 
 def prepare(con: duckdb.DuckDBPyConnection) -> None:
@@ -176,11 +194,19 @@ def prepare(con: duckdb.DuckDBPyConnection) -> None:
             con.execute("insert into made_by values (?)", [made_by])
 
 
+def forget_other_periods(con: duckdb.DuckDBPyConnection, labels: list[str]) -> None:
+    """Figures of periods that an edit of the calendar took away are gone: their days are in others now."""
+    tables = con.execute("select distinct table_name from duckdb_columns() where database_name = 'warehouse' and column_name = 'usage_period' order by 1")
+    with transaction(con):
+        for (name,) in tables.fetchall():
+            con.execute(f"delete from warehouse.main.{name} where usage_period not in (select unnest($labels))", {"labels": labels})
+
+
 def inputs_fingerprint(con: duckdb.DuckDBPyConnection, period: Period, bills_from: date, undated_until: date) -> str:
     """A digest of every delivery that says something about the period's days, or of bills from an earlier day on whose
     cost is spread into it, of drivers without dates that were there on `undated_until`, of invoice documents, which may make a
     bill final, and of which of their rows count: of events the losers, else the order of arrival."""
-    days = {"first": period.start, "last": period.end, "label": period.label, "bills_from": bills_from, "undated_until": undated_until}
+    days = {"first": period.start, "last": period.end, "bills_from": bills_from, "undated_until": undated_until}
     rows = con.execute(
         """
         select distinct if(f.kind in ('gateway', 'gpu'), f.lake_file, concat_ws('|', f.seq, f.lake_file)) from source_files f
@@ -190,7 +216,8 @@ def inputs_fingerprint(con: duckdb.DuckDBPyConnection, period: Period, bills_fro
             or f.delivery_id in (
                 select delivery_id from bill_coverage
                 where (usage_date >= $bills_from and usage_date < $last)
-                    or (usage_date is null and billing_period >= strftime($bills_from::date, '%Y-%m') and billing_period <= $label))
+                    or (usage_date is null and billing_period >= strftime($bills_from::date, '%Y-%m')
+                        and billing_period <= strftime($last::date - 1, '%Y-%m')))
             or (f.kind = 'drivers' and f.night <= $undated_until
                 and f.good > coalesce((select sum(d.rows) from delivery_days d where d.delivery_id = f.delivery_id), 0)))
         union all

@@ -59,7 +59,7 @@ from pipelines.prices import (
     snapshots,
 )
 from pipelines.publish import require_manifest
-from pipelines.run import Run, Say, open_run
+from pipelines.run import Run, Say, closed_days, open_run
 from pipelines.warehouse import only_run, replace_durably, sync, write_text
 from pipelines.whatif import copied
 from pipelines.yaml_file import Dated, Exact, Name, Strict, read
@@ -424,12 +424,9 @@ def _snapshot(home: Home, name: str | None) -> Snapshot:
 
 def _first_open(home: Home) -> date:
     """The first day of the first month that is not closed."""
-    company = policy.load(home.require_policy().policy).company
-    months = sorted(Books(home).closed())
-    if not months:
-        return date.fromisoformat(f"{company.calendar.first_period}-01")
-    year, month = (int(part) for part in months[-1].split("-"))
-    return date(year + month // 12, month % 12 + 1, 1)
+    calendar = policy.load(home.require_policy().policy).company.calendar
+    closed = [closed_days(versions[-1])[1] for versions in Books(home).closed().values()]
+    return max(closed) if closed else next(period.start for period in calendar.all() if period.label >= calendar.first_period)
 
 
 def _decide(list_prices_dir: Path, chosen: Snapshot, start: date) -> None:
@@ -438,16 +435,20 @@ def _decide(list_prices_dir: Path, chosen: Snapshot, start: date) -> None:
 
 
 def _costs(run: Run) -> dict[tuple[str, str, str], tuple[Decimal, Decimal, int]]:
-    """(month, provider, model) -> list cost, our cost and events without a price, of what is bought."""
+    """(period, provider, model) -> list cost, our cost and events without a price, of what is bought."""
     if not run.con.execute("select count(*) from duckdb_tables() where table_name = 'usage_daily'").fetchall()[0][0]:
         raise Refused("nothing is rated by this version of the program yet", "prices", "run: apportion nightly")
     rows = run.con.execute(
         """
-        select strftime(usage_date, '%Y-%m'), coalesce(provider, '?'), coalesce(model, '?'), coalesce(sum(list_cost), 0)::decimal(38, 12),
+        select p.period, coalesce(provider, '?'), coalesce(model, '?'), coalesce(sum(list_cost), 0)::decimal(38, 12),
             coalesce(sum(contracted_cost), 0)::decimal(38, 12), sum(unpriced_events)::bigint
-        from usage_daily where serving_pool is null
+        from usage_daily u
+        join (select unnest($periods) as period, unnest($starts) as starts_on, unnest($ends) as ends_on) p
+            on u.usage_date >= p.starts_on and u.usage_date < p.ends_on
+        where u.serving_pool is null
         group by all
-        """
+        """,
+        {"periods": [p.label for p in run.periods], "starts": [p.start for p in run.periods], "ends": [p.end for p in run.periods]},
     ).fetchall()
     return {row[:3]: row[3:] for row in rows}
 

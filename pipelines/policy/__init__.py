@@ -8,7 +8,6 @@ policy.write_template(folder, ...)   commented files for an empty home
 from __future__ import annotations
 
 import hashlib
-from calendar import monthrange
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -19,11 +18,12 @@ from typing import Any
 from pipelines.allocation import rules
 from pipelines.allocation.rules import AllocationPolicy
 from pipelines.errors import Refused
+from pipelines.policy.calendar import Calendar, Period
 from pipelines.policy.checks import Checker
 from pipelines.policy.files import Accounts, Close, Company, Contracts, File, RateCard, Sources, Teams
 from pipelines.policy.insight import Alerts, Budgets
 from pipelines.policy.tables import register
-from pipelines.yaml_file import PolicyRefused, read
+from pipelines.yaml_file import PolicyRefused, line_of, read
 
 __all__ = ["Period", "Policy", "load", "register", "write_template"]
 
@@ -43,15 +43,6 @@ TEMPLATE = Path(__file__).parent / "template"
 
 
 @dataclass(frozen=True)
-class Period:
-    """A row of `periods`: the days [start, end) that are booked and closed together."""
-
-    label: str
-    start: date
-    end: date
-
-
-@dataclass(frozen=True)
 class Policy:
     """Every file of one policy folder, as checked."""
 
@@ -66,6 +57,7 @@ class Policy:
     alerts: Alerts
     allocation: AllocationPolicy
     digests: dict[str, str]  # file without .yaml -> SHA-256 of its bytes
+    calendar_at: str  # file:line of what declares the periods
 
     @cached_property
     def fingerprint(self) -> str:
@@ -83,17 +75,14 @@ class Policy:
         return self.company.calendar.ends_on
 
     def periods(self, through: date) -> list[Period]:
-        """Calendar months from the first period to the one that holds `through`, oldest first."""
-        first = self.company.calendar.first_period
-        start = date.fromisoformat(f"{first}-01")
-        if through < start:
+        """From the first period to the one that holds `through`, oldest first."""
+        calendar = self.company.calendar
+        found = calendar.until(through)
+        if not found:
             fix = "choose a later day, or an earlier first_period in company.yaml"
-            raise Refused(f"no period yet: the first is {first}", f"as of {through}", fix)
-        found = []
-        while start <= through:
-            end = start + timedelta(days=monthrange(start.year, start.month)[1])
-            found.append(Period(f"{start:%Y-%m}", start, end))
-            start = end
+            raise Refused(f"no period yet: the first is {calendar.first_period}", f"as of {through}", fix)
+        if through >= found[-1].end:
+            raise Refused(f"no period holds {through}: the last that is declared ends on {calendar.last_day}", self.calendar_at, "declare the next ones")
         return found
 
     def reaches_back(self, period: Period) -> date:
@@ -144,7 +133,10 @@ def load(folder: Path) -> Policy:
     if reasons or allocation is None:
         raise PolicyRefused(reasons)
     digests = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items()}
-    return Policy(**files, allocation=allocation, digests=digests)
+    calendar: Calendar = files["company"].calendar
+    declared = ("weeks", "years") if calendar.weeks else ("periods",)
+    at = f"company.yaml:{line_of(trees['company'], ('calendar', *declared))}"
+    return Policy(**files, allocation=allocation, digests=digests, calendar_at=at)
 
 
 def write_template(folder: Path, first_period: str) -> list[Path]:

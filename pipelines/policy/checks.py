@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from datetime import date
+from datetime import date, timedelta
 from itertools import combinations, pairwise
 from typing import Any
 
 from pipelines.errors import Refused
+from pipelines.policy.calendar import Calendar, DatedPeriod, next_label
 from pipelines.policy.files import (
     ACTIVITIES,
     SELLS,
@@ -126,9 +127,38 @@ class Checker:
         for i, center in enumerate(company.cost_centers):
             self.known("company", ("cost_centers", i, "legal_entity"), center.legal_entity, self.entities, "legal entity", "add it under legal_entities")  # fmt: skip
         self.known("company", ("platform_team",), company.platform_team, {team.id for team in self.teams.teams}, "team", "name a team of teams.yaml")  # fmt: skip
-        calendar = company.calendar
-        if calendar.ends_on and f"{calendar.ends_on:%Y-%m}" < calendar.first_period:
-            self.refuse("company", ("calendar", "ends_on"), "ends before the first period", "correct one of the two")
+        self.check_calendar(company.calendar)
+
+    def check_calendar(self, calendar: Calendar) -> None:
+        """Every day in one period, and nothing left to guess."""
+        loc, known = ("calendar",), len(self.reasons)
+        said = [key for key in ("weeks", "periods", "fiscal_year_starts_in") if getattr(calendar, key) is not None]
+        for key in said[1:]:
+            self.refuse("company", (*loc, key), f"{key} says what {said[0]} says otherwise", "keep one of the two")
+        if calendar.weeks:
+            for before, (i, year) in pairwise(enumerate(calendar.weeks.years)):
+                if year != before[1] + 1:
+                    self.refuse("company", (*loc, "weeks", "years", year), f"year {year} follows {before[1]}", "name every year, in order")
+        for i, one in enumerate(calendar.periods or []):
+            if one.start >= one.end:
+                self.refuse("company", (*loc, "periods", i), f"{one.label} has no day", "`to` is the first day of the next period")
+        for before, (i, one) in pairwise(enumerate(calendar.periods or [])):
+            self.check_next_period((*loc, "periods", i), before[1], one)
+        if len(self.reasons) > known:
+            return
+        if calendar.last_day and calendar.first_period not in (labels := [period.label for period in calendar.all()]):
+            self.refuse("company", (*loc, "first_period"), f"no period is called {calendar.first_period}", f"name one of {labels[0]} to {labels[-1]}")
+        elif calendar.ends_on and calendar.holding(calendar.ends_on) is None:
+            outside = "is in no period" if calendar.until(calendar.ends_on) else "ends before the first period"
+            self.refuse("company", (*loc, "ends_on"), outside, "correct one of the two")
+
+    def check_next_period(self, loc: Loc, before: DatedPeriod, one: DatedPeriod) -> None:
+        """A period begins where the one before ends, and is called after the next month."""
+        if one.start != before.end:
+            what = "overlaps" if one.start < before.end else f"leaves out {before.end} to {one.start - timedelta(days=1)} after"
+            self.refuse("company", loc, f"{one.label} {what} {before.label}", f"begin it on {before.end}, where {before.label} ends")
+        if one.label != (wanted := next_label(before.label)):
+            self.refuse("company", loc, f"{one.label} comes after {before.label}", f"call it {wanted}: labels count on month by month")
 
     def check_teams(self) -> None:
         file = self.teams
@@ -190,6 +220,8 @@ class Checker:
                     self.refuse("sources", (key, i), f"{source.name}: its files name no account", "add billing_account_id")
         names: dict[tuple[str, str], list[tuple[Loc, Dated]]] = defaultdict(list)
         for i, meaning in enumerate(file.models):
+            if not all(day is None or self.company.calendar.begins_period(day) for day in (meaning.start, meaning.end)):
+                self.refuse("sources", ("models", i), "a name means one model for a whole month", "date it on the first day of a period")
             names[meaning.provider, meaning.logged.lower()].append((("models", i), meaning))
         for (provider, logged), dated in names.items():
             self.apart("sources", dated, f"meanings of {provider} {logged}")
@@ -248,6 +280,7 @@ class Checker:
             for i, price in enumerate(getattr(contracts, key)):
                 groups[f"prices of {price.provider} {price.model} {price.meter}"].append(((key, i), price))
         self.check_contracts()
+        self.check_months()
         for i, cards in enumerate(contracts.gpu_capacity):
             self.in_order("contracts", [(("gpu_capacity", i), cards)])
             self.known("contracts", ("gpu_capacity", i, "legal_entity"), cards.legal_entity, self.entities, "legal entity", "name one of company.yaml")  # fmt: skip
@@ -266,6 +299,15 @@ class Checker:
                 seen.add(contract.id)
                 self.known("contracts", (key, i, "provider"), contract.provider, billed, "provider", "name one of sources.yaml that sends a bill")
                 self.in_order("contracts", [((key, i), contract)])
+
+    def check_months(self) -> None:
+        """What a vendor counts by its own month can only be told apart by periods that are calendar months."""
+        if self.company.calendar.is_monthly:
+            return
+        for key in ("volume_tiers", "minimums", "fees"):
+            for i, contract in enumerate(getattr(self.contracts, key)):
+                what = f"{contract.id} goes by the vendor's calendar month, and the periods of company.yaml are no calendar months"
+                self.refuse("contracts", (key, i), what, "keep calendar months (fiscal_year_starts_in names their fiscal year), or leave it to the bill")
 
     def check_accounts(self) -> None:
         file = self.accounts

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from pipelines.policy.calendar import Calendar
 from pipelines.sources import CONTEXT
 from pipelines.sources.currency import CURRENCIES
 from pipelines.yaml_file import Dated, Exact, Name, Strict
@@ -59,14 +60,8 @@ def many(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
-def _month(label: str) -> str:
-    date.fromisoformat(f"{label}-01")
-    return label
-
-
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
 Folder = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)]
-Month = Annotated[str, Field(pattern=r"^\d{4}-\d{2}$"), AfterValidator(_month)]
 Currency = Annotated[str, AfterValidator(_currency)]
 Activity = Literal[ACTIVITIES]
 Meter = Literal["input_uncached", "cache_read", "cache_write_5m", "cache_write_1h", "output", "reasoning"]
@@ -97,13 +92,6 @@ class CostCenter(Strict):
     id: Id
     name: Name
     legal_entity: Id
-
-
-class Calendar(Strict):
-    first_period: Month
-    soft_close_working_day: int = Field(2, ge=1, le=20)
-    holidays: list[date] = []
-    ends_on: date | None = None
 
 
 class Company(File):
@@ -366,19 +354,13 @@ class Gpu(Source):
 class ModelName(Dated):
     """What a name in the logs means where no rule can know: a model of the list prices, by default those of its own provider.
 
-    A name means one thing in a whole month, so it changes on the first of one.
+    A name means one thing in a whole period, so it changes on the first day of one.
     """
 
     provider: Name
     logged: Name
     model: Name
     prices_of: Id | None = None
-
-    @model_validator(mode="after")
-    def _monthly(self) -> ModelName:
-        if any(day is not None and day.day != 1 for day in (self.start, self.end)):
-            raise ValueError("a name means one model for a whole month: date it on the first of one")
-        return self
 
 
 class Sources(File):

@@ -1,7 +1,7 @@
 -- What an account bills for calls differs from what was metered by no more than close.yaml lets pass. severity: close
 with differing as (
     select
-        r.usage_period as period, r.provider, r.billing_account_id,
+        r.usage_period as period, p.starts_on, r.provider, r.billing_account_id,
         sum(case
             when r.state in ('unmetered', 'unmapped') then abs(r.billed_cost)
             when r.state in ('variance_price', 'variance_quantity', 'variance_cost') then abs(r.billed_cost - r.metered_cost)
@@ -16,7 +16,7 @@ tolerated as (
     select d.*, t.close_percent as tolerance_percent
     from differing d
     join policy_tolerances t on (t.provider is null or t.provider = d.provider)
-        and (d.period || '-01')::date >= t.valid_from and (d.period || '-01')::date < t.valid_to
+        and d.starts_on >= t.valid_from and d.starts_on < t.valid_to
     qualify t.ord = min(t.ord) over (partition by d.period, d.provider, d.billing_account_id)
 )
 select period, provider, billing_account_id, unexplained, billed, tolerance_percent

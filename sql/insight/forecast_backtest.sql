@@ -26,12 +26,13 @@ before as (
 ),
 looked as (
     select
-        h.scope, h.period, day(h.as_of)::integer as after_day, h.method, h.forecast, o.actual, b.actual as naive,
+        h.scope, h.period, (h.as_of - p.starts_on + 1)::integer as after_day, h.method, h.forecast, o.actual, b.actual as naive,
         bool_or(b.actual is not null) over (partition by h.scope, h.period, after_day, h.method) as compares
     from forecast_history h
+    join periods p on p.period = h.period
     join over o on o.scope = h.scope and o.scope_id = h.scope_id and o.period = h.period
     left join before b on b.scope = h.scope and b.scope_id = h.scope_id and b.period = h.period
-    where h.scope <> 'budget' and h.forecast is not null and day(h.as_of) in (7, 14, 21)
+    where h.scope <> 'budget' and h.forecast is not null and h.as_of - p.starts_on + 1 in (7, 14, 21)
     qualify naive is not null or not compares
 ),
 summed as (

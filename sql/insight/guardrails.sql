@@ -1,5 +1,5 @@
 -- What gateways may still let through, for the day after the as-of day: quotas are enforced there, not here. On the first of a month
--- nothing is used yet. Also written as JSON under reports/guardrails/.
+-- nothing is used yet. Empty where no period is declared for that day. Also written as JSON under reports/guardrails/.
 -- grain: budget_id, for_project
 --   for_project: the project, where the budget is for each project on its own; '' otherwise
 --   name: its name
@@ -21,17 +21,17 @@ words as (
     select budget_id, string_agg(field || ' ' || value, ', ' order by field, value) as about from policy_budget_scope group by all
 ),
 days as (
-    select $through::date + 1 as day, (last_day($through::date + 1) + 1)::date as resets_on
+    select $through::date + 1 as day, $next_period::varchar as period, $next_period_end::date as resets_on where $next_period is not null
 ),
 asked as (
     select
-        b.budget_id, b.name, b.kind, coalesce(k.for_project, '') as for_project, w.about, b.owner, d.day, d.resets_on, strftime(d.day, '%Y-%m') as period,
+        b.budget_id, b.name, b.kind, coalesce(k.for_project, '') as for_project, w.about, b.owner, d.day, d.resets_on, d.period,
         coalesce(s.amount, b.amount) as amount, coalesce(s.consumed, 0) as consumed
     from days d
     join policy_budgets b on b.valid_from <= d.day and b.valid_to > d.day
     left join known k on k.budget_id = b.budget_id
     left join words w on w.budget_id = b.budget_id
-    left join budget_status s on s.budget_id = b.budget_id and s.for_project = coalesce(k.for_project, '') and s.period = strftime(d.day, '%Y-%m')
+    left join budget_status s on s.budget_id = b.budget_id and s.for_project = coalesce(k.for_project, '') and s.period = d.period
     where b.kind <> 'per_project' or k.for_project is not null
 )
 select

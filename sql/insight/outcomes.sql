@@ -13,10 +13,15 @@ with arrivals as (
     where kind = 'outcomes' and state = 'landed'
     group by all
 ),
+-- A day is in the period that holds it; one before the first period is in none of ours, whatever its month is called.
 newest as (
-    select l.*
+    select
+        l.* exclude (period),
+        case when l.usage_date is null then l.period
+            else coalesce(p.period, least(l.period, strftime((select (min(period) || '-01')::date - 1 from periods), '%Y-%m'))) end as period
     from landed_outcomes l
     join arrivals a on a.delivery_id = l.delivery_id
+    left join periods p on l.usage_date >= p.starts_on and l.usage_date < p.ends_on
     where l.usage_date is null or l.usage_date <= $through
     qualify a.seq = max(a.seq) over (partition by l.source, l.metric, l.team, l.project, l.application, l.period, l.usage_date)
 )

@@ -218,10 +218,11 @@ unposted as (
 ),
 rejected as (
     select
-        strftime(f.night, '%Y-%m') as period, 'rejected' as kind, q.kind || ' ' || q.source || ': ' || q.reason as what,
+        coalesce(p.period, strftime(f.night, '%Y-%m')) as period, 'rejected' as kind, q.kind || ' ' || q.source || ': ' || q.reason as what,
         null::decimal(38, 12) as amount, count(*) as events, 'rows that could not be read' as detail
     from quarantine q
     join (select distinct delivery_id, path, night from source_files) f on f.delivery_id = q.delivery_id and f.path = q.path
+    left join periods p on f.night >= p.starts_on and f.night < p.ends_on
     group by all
 )
 select period, kind, what, amount, events, detail from unallocated

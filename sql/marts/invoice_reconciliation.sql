@@ -12,7 +12,8 @@
 --   tax_beside: tax on the document that a bill without tax lines cannot have
 --   difference: invoice_amount less lines_cost and tax_beside
 --   state: matched (to the cent), rounding (within close.yaml's invoice_amount), differs, bill_missing (a document without lines),
---     invoice_missing (lines without a document), not_due (the vendor's month is not final yet)
+--     invoice_missing (lines without a document), not_due (the vendor's month is not final yet),
+--     begins_earlier (the vendor's month began before the first period: only its later lines are here)
 with lines as (
     select
         billing_period, provider, billing_account_id, invoice_id, billing_currency,
@@ -76,6 +77,7 @@ select
         when invoice_amount is null then if(due_on > $through, 'not_due', 'invoice_missing')
         when abs(difference) <= 0.005 then 'matched'
         when abs(difference) <= tolerance then 'rounding'
+        when (period || '-01')::date < (select min(starts_on) from periods) then 'begins_earlier'
         else 'differs'
     end as state
 from judged

@@ -85,7 +85,7 @@ compared as (
         and m.model is not distinct from p.model and m.meter = p.meter
 )
 select
-    strftime(usage_date, '%Y-%m') as period,
+    p.period,
     provider,
     billing_account_id,
     usage_date,
@@ -104,4 +104,5 @@ select
             if(meter in ('images', 'requests'), 0, 1000), provider_quantity * 0.005::decimal(4, 3)) then 'matched'
         else 'variance'
     end as state
-from compared
+from compared c
+join periods p on c.usage_date >= p.starts_on and c.usage_date < p.ends_on

@@ -87,7 +87,7 @@ used as (
     union all by name
     select * from accrued
 ),
--- Contracts by the month, and the days of the month on which each holds.
+-- Contracts by the month, and the days of the month on which each holds. The policy has them only where periods are calendar months.
 promised as (
     select
         c.contract_id, m.kind, c.provider, c.billing_account_id, m.amount, m.currency, m.percent,
@@ -139,7 +139,7 @@ awaited as (
         (select min(b.legal_entity) from policy_billing b where b.provider = w.provider) as legal_entity, 'Purchase' as charge_category,
         null as charge_class, if(kind = 'minimum', 'Shortfall of ', 'Fee ') || contract_id as service, null as sku_meter, null as model,
         null as region, 'standard' as service_tier, 'platform' as activity, null as vector_index_id, null as serving_pool,
-        null as cluster, null as owner, usage_date, $period as billing_period, currency as billing_currency,
+        null as cluster, null as owner, usage_date, strftime(usage_date, '%Y-%m') as billing_period, currency as billing_currency,
         null as consumed_unit, contract_id,
         'contract' as origin,
         null as invoice_id,

@@ -43,7 +43,8 @@ summed as (
     where m.quantity > 0
     group by all
 ),
--- Volume tiers go by the month's quantity so far: the tokens of a day that fall into a tier have its price.
+-- Volume tiers go by the month's quantity so far: the tokens of a day that fall into a tier have its price. The policy has them only
+-- where periods are calendar months.
 tiered_days as (
     select t.contract_id, t.mode, m.usage_date, sum(m.quantity)::hugeint as quantity
     from summed m

@@ -121,7 +121,7 @@ REFUSED = [
     ("close", "  days: 10 ", "  days: -1 ", "disputes.days"),
     ("close", "accrued_percent: \"10\"", "accrued_percent: \"101\"", "accrued_percent"),
     ("close", "version: 1", "version: 1\nmateriality: {amount: \"-1\"}", "materiality.amount"),
-    ("company", "  first_period:", "  periods: []\n  first_period:", "unknown key calendar.periods"),
+    ("company", "  first_period:", "  periods: []\n  first_period:", "calendar.periods"),
 ]  # fmt: skip
 
 
