@@ -17,6 +17,7 @@ from pipelines.books import Books, file_sha256
 from pipelines.checks import CheckResult, run_checks
 from pipelines.errors import Refused
 from pipelines.home import Home
+from pipelines.policy.calendar import month_days
 from pipelines.policy.files import SOLD
 from pipelines.publish import current_manifest, require_manifest
 from pipelines.reports import MANIFEST, in_order, read_manifest
@@ -54,7 +55,7 @@ def status(home: Home) -> dict[str, Any]:
             "periods": _rows(
                 con,
                 """
-                select p.period, p.state, p.version, p.closed_on,
+                select p.period, columns('^(fiscal_period|starts_on|ends_on)$'), p.state, p.version, p.closed_on,
                     coalesce(sum(s.total_amount), 0)::varchar as total, any_value(s.currency) as currency
                 from periods p left join statements s on s.period = p.period and s.version = p.version
                 group by all order by 1
@@ -117,7 +118,7 @@ def status_text(found: dict[str, Any]) -> str:
     console = Console(width=110)
     with console.capture() as capture:
         console.print(f"Published as of {found['through']}\n")
-        console.print(_table(Table(title="Periods", title_justify="left"), found["periods"], {"total": "right"}))
+        console.print(_table(Table(title="Periods", title_justify="left"), _periods(found["periods"]), {"total": "right"}))
         if found["approvals"]:
             console.print(_table(Table(title="Reviews and approvals of months that are not closed", title_justify="left"), found["approvals"], {}))
         if found["disputes"]:
@@ -147,6 +148,14 @@ def _table(table: Any, rows: list[dict[str, Any]], justify: dict[str, str]) -> A
     for row in rows:
         table.add_row(*("–" if row[name] is None else _money(row[name]) if name == "total" else str(row[name]) for name in names))
     return table
+
+
+def _periods(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without fiscal names where there are none, and without the days of calendar months."""
+    hidden = set() if any(row.get("fiscal_period") for row in rows) else {"fiscal_period"}
+    if all(month_days(row["period"]) == (row["starts_on"], row["ends_on"]) for row in rows):
+        hidden |= {"starts_on", "ends_on"}
+    return [{name: value for name, value in row.items() if name not in hidden} for row in rows]
 
 
 def _alert(row: dict[str, Any]) -> str:

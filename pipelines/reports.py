@@ -150,6 +150,7 @@ def _version(
     wanted = digest(
         [
             run.code,
+            con.execute("select fiscal_period, starts_on, ends_on from periods where period = ?", [period]).fetchall(),
             con.execute("from statements where period = ? order by all", [period]).fetchall(),
             con.execute("select sha256(string_agg(l::varchar, '' order by line_no, team_id)) from statement_lines l where period = ?", [period]).fetchall(),
             con.execute("select sha256(string_agg(ledger_id || effective_cost, '' order by ledger_id)) from ledger where period = ?", [period]).fetchall(),

@@ -196,9 +196,11 @@ def prepare(con: duckdb.DuckDBPyConnection) -> None:
 
 def forget_other_periods(con: duckdb.DuckDBPyConnection, labels: list[str]) -> None:
     """Figures of periods that an edit of the calendar took away are gone: their days are in others now."""
-    tables = con.execute("select distinct table_name from duckdb_columns() where database_name = 'warehouse' and column_name = 'usage_period' order by 1")
+    tables = con.execute(
+        "select distinct table_name from duckdb_columns() where database_name = 'warehouse' and column_name = 'usage_period' order by 1"
+    ).fetchall()
     with transaction(con):
-        for (name,) in tables.fetchall():
+        for (name,) in tables:
             con.execute(f"delete from warehouse.main.{name} where usage_period not in (select unnest($labels))", {"labels": labels})
 
 

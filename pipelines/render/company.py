@@ -55,7 +55,7 @@ class Company:
         as_of = head.get("issued_on")
         state = f"DRAFT · as of {as_of}" if version == 0 else f"{head.get('state', '')} · version {version}"
         label = f"v{version}" if version else "draft"
-        self.book = Book(Stamp(f"APN-{period}-company-{label}", f"All teams  ·  {month(period)}  ·  statements in {self.currency}", state, as_of))
+        self.book = Book(Stamp(f"APN-{period}-company-{label}", f"All teams  ·  {figures.period_name(con, period)}  ·  statements in {self.currency}", state, as_of))
         self.total_row = 0
 
     def workbook(self) -> bytes:

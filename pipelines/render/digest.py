@@ -55,7 +55,7 @@ def pages(con: duckdb.DuckDBPyConnection, through: date) -> dict[str, Digest]:
         name = named.get(team) or team
         page = html.render(
             "digest.html.j2",
-            name=name, week=label(monday), first=monday, last=monday + timedelta(days=6), currency=currency, month=month(period) if period else None,
+            name=name, week=label(monday), first=monday, last=monday + timedelta(days=6), currency=currency, month=figures.period_name(con, period) if period else None,
             **_parts(con, monday, team, period, days[team], calls[team], models[team], projects[team], alerts[team]),
         )  # fmt: skip
         made[f"{slug(team)}.html"] = Digest(name, page)

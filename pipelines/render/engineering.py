@@ -10,7 +10,6 @@ import duckdb
 
 from pipelines.render import figures, html, words
 from pipelines.render.figures import ZERO, Row
-from pipelines.render.names import month
 
 MOST = 15
 _USES = {
@@ -34,7 +33,7 @@ def page(con: duckdb.DuckDBPyConnection) -> str:
     clusters = _clusters(con, period)
     return html.render(
         "engineering.html.j2",
-        period=period, month=month(period), as_of=as_of, currency=newest["currency"], tiles=_tiles(con, period, clusters), models=_calls(con, period, "model"),
+        period=period, month=figures.period_name(con, period), as_of=as_of, currency=newest["currency"], tiles=_tiles(con, period, clusters), models=_calls(con, period, "model"),
         projects=_calls(con, period, "project")[:MOST], latency=_latency(con, period), savings=_savings(con, period), clusters=clusters,
         own=figures.rows(con, "from self_hosting where period = $period order by serving_pool, model", period=period),
         indexes=figures.rows(con, "from index_unit_costs where period = $period order by cost desc", period=period),

@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 from pyarrow.parquet import ParquetWriter
 
+from pipelines.render import names
 from pipelines.render.rows import BATCH
 
 Row = dict[str, Any]
@@ -47,6 +48,12 @@ def rows(con: duckdb.DuckDBPyConnection, sql: str, **values: Any) -> list[Row]:
 def has(con: duckdb.DuckDBPyConnection, table: str) -> bool:
     """Whether the database has this table: one that was published before the table was known has not."""
     return con.execute("select count(*) > 0 from duckdb_tables() where table_name = $table", {"table": table}).fetchall()[0][0]
+
+
+def period_name(con: duckdb.DuckDBPyConnection, period: str) -> str:
+    """The period as a heading says it: its month, what finance calls it, and its days where it is no calendar month."""
+    found = rows(con, "select fiscal_period as fiscal, starts_on as start, ends_on as end from periods where period = $period", period=period)
+    return names.period_name(period, **found[0]) if found else names.month(period)
 
 
 def _fx(con: duckdb.DuckDBPyConnection) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from pipelines.home import asset
 from pipelines.render import figures, html, rates, words
 from pipelines.render.figures import ZERO, Row
-from pipelines.render.names import month, short_month
+from pipelines.render.names import month, period_name, short_month
 
 MOST_EXCEPTIONS = 12
 _KINDS = {".html": "Page", ".xlsx": "Excel", ".parquet": "Rows"}
@@ -82,7 +82,7 @@ def _period(con: duckdb.DuckDBPyConnection, period: Row, statements: list[Row], 
     kinds = {kind: sum((t[kind] for t in teams.values()), ZERO) for kind in ("direct", "shared", "other")}
     older = sorted({f["version"] for f in issued} - {latest}, reverse=True)
     return {
-        "label": label, "name": month(label), "state": period["state"], "word": word, "meaning": meaning, "closed_on": period["closed_on"],
+        "label": label, "name": month(label), "whole_name": period_name(label, period["fiscal_period"], period["starts_on"], period["ends_on"]), "state": period["state"], "word": word, "meaning": meaning, "closed_on": period["closed_on"],
         "version": latest, "as_of": mine[-1]["issued_on"] if mine else None, "total": total, "prior": prior, "change": "the first month" if is_first else words.change(total, prior), "is_first": is_first,
         "teams": sorted(teams.values(), key=lambda t: (-t["total"], t["name"])), "company": links.get((latest, None, ".xlsx")),
         "issued": [f for f in issued if f["version"] == latest],

@@ -20,6 +20,7 @@ import duckdb
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipelines.home import asset
+from pipelines.policy.calendar import month_days, next_label
 from pipelines.policy.files import Accounts
 from pipelines.render import figures
 from pipelines.render.figures import ZERO, Row
@@ -94,9 +95,19 @@ class Document:
     currency: str
     company: str  # of the first line
     ledger: str
+    period: str  # label of the period that it posts
     posting_date: date
     reversal_date: date | None
     lines: tuple[Line, ...]
+
+    @property
+    def posting_month(self) -> date:
+        """A day of the month that the ERP calls the period by: that of its label, which days of a calendar of weeks may not be in."""
+        return month_days(self.period)[0]
+
+    @property
+    def reversal_month(self) -> date:
+        return month_days(next_label(self.period))[0]
 
     @property
     def total(self) -> str:
@@ -162,7 +173,7 @@ def documents(
             made.append(
                 Document(
                     clean(number, profile.number), clean(je_id, profile.number), clean(head["reference"], profile.line_memo), clean(mark + head["header_memo"], profile.header_memo), head["kind"],
-                    head["currency"], part[0].company, ledger, head["posting_date"], head["reversal_date"], tuple(part),
+                    head["currency"], part[0].company, ledger, head["period"], head["posting_date"], head["reversal_date"], tuple(part),
                 )
             )  # fmt: skip
     return made

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from datetime import date, timedelta
 from hashlib import sha256
+
+from pipelines.policy.calendar import month_days
 
 _MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"]
 _ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
@@ -35,6 +38,20 @@ def month(period: str) -> str:
     if not match or not 1 <= int(match[2]) <= 12:
         return period
     return f"{_MONTHS[int(match[2]) - 1]} {match[1]}"
+
+
+def period_name(period: str, fiscal: str | None, start: date, end: date) -> str:
+    """`October 2026`; with what finance calls it, and with its days where it is no calendar month."""
+    known = re.fullmatch(r"\d{4}-\d{2}", period) is not None
+    said = [fiscal] if fiscal else []
+    if known and (start, end) != month_days(period):
+        said.append(f"{start} to {end - timedelta(days=1)}")
+    return f"{month(period)} ({', '.join(said)})" if said else month(period)
+
+
+def day_and_month(day: date) -> str:
+    """`7 October`"""
+    return f"{day.day} {_MONTHS[day.month - 1]}"
 
 
 def short_month(period: str) -> str:

@@ -10,7 +10,7 @@ import duckdb
 
 from pipelines.render import figures, html, used, words
 from pipelines.render.figures import ZERO, Row
-from pipelines.render.names import month, short_month
+from pipelines.render.names import short_month
 
 DRIVERS = 5
 DAYS = 35
@@ -44,7 +44,7 @@ def page(con: duckdb.DuckDBPyConnection) -> str:
     budgets, alerts = _budgets(con, period), _alerts(con, period)
     return html.render(
         "overview.html.j2",
-        period=period, month=month(period), as_of=as_of, company=company, currency=currency, tiles=_tiles(con, now, budgets, alerts), alerts=alerts,
+        period=period, month=figures.period_name(con, period), as_of=as_of, company=company, currency=currency, tiles=_tiles(con, now, budgets, alerts), alerts=alerts,
         day_chart=html.of_days(days) if days else None,
         days=days, drivers=_drivers(con, period), before=_before(con, period), teams=_teams(con, period), budgets=budgets, units=_units(con), bought=_bought(con, period), backtest=_backtest(con), forecast=now,
     )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.render import figures, words
 from pipelines.render.figures import ZERO, Row
-from pipelines.render.names import month
+from pipelines.render.names import day_and_month, month
 
 if TYPE_CHECKING:
     from pipelines.render.team import Team
@@ -111,7 +111,7 @@ def _day(team: Team) -> str | None:
         return None
     largest = team.largest.get(day)
     cause = f", most of it {largest[0]} with {largest[1]:,.2f}" if largest else ""
-    return f"{day:%-d} {month(team.period).split()[0]} cost most, {sums[day]:,.2f}, {sums[day] / usual:,.1f} times the median day{cause}."
+    return f"{day_and_month(day)} cost most, {sums[day]:,.2f}, {sums[day] / usual:,.1f} times the median day{cause}."
 
 
 def _list_price(team: Team) -> str | None:

@@ -76,7 +76,7 @@ class Team:
         centers = " + ".join(s["cost_center"] or "no cost center" for s in self.statements[:3])
         entities = " + ".join(dict.fromkeys(s["legal_entity_name"] or s["legal_entity"] or "no legal entity" for s in self.statements[:3]))
         subtitle = f"{self.name}  ·  {centers}  ·  {entities}"
-        subtitle += f"  ·  {month(period)}  ·  {head['mode']}, in {self.currency}"
+        subtitle += f"  ·  {figures.period_name(con, period)}  ·  {head['mode']}, in {self.currency}"
         self.book = Book(Stamp(head["statement_id"] + more, subtitle, self.state, head["issued_on"]))
         self.days, self.earlier = self._by_day(head["issued_on"])
         self.largest = self._largest()

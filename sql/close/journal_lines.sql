@@ -6,7 +6,7 @@
 -- grain: period, version, je_id, line_no
 --   je_id: number of the entry, at most 16 characters; D in it stands for a draft, A for an accrual, R for its reversal
 --   line_no: number of the line in its entry
---   posting_date: last day of the month; of a reversal, the first day after it
+--   posting_date: last day of the period; of a reversal, the first day after it
 --   legal_entity: whose books the line is in
 --   partner_entity: the other side of an intercompany entry
 --   role: expense, recovery (contra-expense of the buyer's platform), due_to, due_from, accrued
@@ -18,7 +18,7 @@
 --   debit: in the currency of the statements; zero where the line is a credit
 --   credit: zero where the line is a debit
 --   line_memo: text of the line
---   header_memo: text of the entry
+--   header_memo: text of the entry; it ends with what finance calls the period
 --   reversal_date: when an accrual is taken back
 with centers as (
     select p.period, c.cost_center, c.legal_entity
@@ -163,7 +163,7 @@ drafts as (
             when 'due_to' then concat_ws(' ', 'AI cost due to', n.buyer, n.period)
             else concat_ws(' ', 'AI cost due from', n.legal_entity, n.period) end as line_memo,
         concat_ws(' ', 'AI', case when n.way = 'reverse' then 'accrual reversal' when n.accrues then 'accrual' when p.version > 0 then 'correction'
-            else 'chargeback' end, n.period, coalesce(t.name, n.team_id), n.cost_center) as header_memo,
+            else 'chargeback' end, n.period, coalesce(t.name, n.team_id), n.cost_center, p.fiscal_period) as header_memo,
         concat_ws('-', 'APN', n.period, n.team_id, n.cost_center, 'draft') as reference,
         case when n.accrues and n.way = 'post' then p.ends_on end::date as reversal_date
     from posted n

@@ -52,7 +52,7 @@ def known(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
 @pytest.fixture
 def con() -> Iterator[duckdb.DuckDBPyConnection]:
     made = duckdb.connect()
-    made.execute("create table periods as select * from (values ('2026-09', date '2026-09-01', date '2026-10-01'), ('2026-10', date '2026-10-01', date '2026-11-01')) t(period, starts_on, ends_on)")
+    made.execute("create table periods as select * from (values ('2026-09', date '2026-09-01', date '2026-10-01', null), ('2026-10', date '2026-10-01', date '2026-11-01', null)) t(period, starts_on, ends_on, fiscal_period)")
     made.execute("create table statements as select 'search' as team_id, $name as team_name", {"name": HOSTILE})
     made.execute(
         f"""

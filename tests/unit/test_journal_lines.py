@@ -20,8 +20,8 @@ def books(period_state: str = "open", due_to: str | None = "2310") -> duckdb.Duc
     """One month, two entities that both buy, a team in each, one on showback; accounts of two activities and an override."""
     con = warehouse.memory()
     con.execute(asset("sql", "macros.sql").read_text())
-    con.execute("create table periods(period varchar, starts_on date, ends_on date, state varchar, version integer)")
-    con.execute("insert into periods values ('2026-10', '2026-10-01', '2026-11-01', ?, 0)", [period_state])
+    con.execute("create table periods(period varchar, starts_on date, ends_on date, state varchar, version integer, fiscal_period varchar)")
+    con.execute("insert into periods values ('2026-10', '2026-10-01', '2026-11-01', ?, 0, null)", [period_state])
     con.execute("create table policy_company as select 'USD' as currency, 'platform' as platform_team")
     con.execute("create table policy_team_cost_centers as select 'platform' as team_id, 'CC-9' as cost_center, 'US' as legal_entity, date '2026-01-01' as valid_from, date '2999-01-01' as valid_to")
     con.execute("create table policy_teams as select * from (values ('search', 'Search'), ('docs', 'Docs')) t(team_id, name)")

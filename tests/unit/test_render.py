@@ -46,8 +46,8 @@ def company(days: int = 20, projects: int = 3, applications: int = 1, more_teams
     con.execute("insert into roster select 'team-' || n, 'CC-' || n, 'US01', 4 + n from range($more) r(n)", {"more": more_teams})
     for name, columns in COLUMNS.items():
         con.execute(f"create table {name}({', '.join(f'{column} {_kind(column)}' for column in columns.split())})")
-    con.execute("create table periods as select * from (values ('2026-09', date '2026-09-01', date '2026-10-01', 'closed', 1, date '2026-10-07'),"
-                " ('2026-10', date '2026-10-01', date '2026-11-01', 'open', 0, null)) t(period, starts_on, ends_on, state, version, closed_on)")
+    con.execute("create table periods as select * from (values ('2026-09', date '2026-09-01', date '2026-10-01', 'closed', 1, date '2026-10-07', null),"
+                " ('2026-10', date '2026-10-01', date '2026-11-01', 'open', 0, null, null)) t(period, starts_on, ends_on, state, version, closed_on, fiscal_period)")
     con.execute("create table allocation_steps as select charge_id, portion, rule_id, part, stage, driver, driver_total, effective_cost from ledger")
     con.execute("create table allocation_rules(rule_id varchar, cost_pool varchar, sentence varchar)")
     con.execute("insert into allocation_rules values ('own-tokens', 'metered', 'Each team pays for its own tokens, by what they should have cost.'),"
