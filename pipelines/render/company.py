@@ -71,7 +71,7 @@ class Company:
         ws = book.sheet(title, "AI cost of the company", [11.3] * 12, tall=False)
         money = Look(with_symbol(self.currency))
         unowned = sum((s["total_amount"] for s in self.statements if s["team_id"] == "unallocated"), ZERO)
-        book.tile(ws, 4, 2, "Total of all statements", ("Total_charge", self.total), money, words.change(self.total, self.prior))
+        book.tile(ws, 4, 2, "Total of all statements", ("Total_charge", self.total), money, words.change(self.total, self.prior, figures.so_far(self.con, self.period, self.book.stamp.as_of)))
         posted = sum((s["total_amount"] for s in self.statements if s["mode"] == "chargeback"), ZERO)
         book.tile(ws, 4, 5, "To be posted", posted, money, "teams on chargeback; the rest is shown only")
         share = f"{unowned * 100 / self.total:,.2f}% of the total" if self.total > 0 else "no total to compare with"

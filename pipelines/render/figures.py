@@ -621,3 +621,9 @@ def days(con: duckdb.DuckDBPyConnection, period: str, through: date | None) -> l
         {"period": period, "through": through},
     ).fetchall()
     return [day for (day,) in found]
+
+
+def so_far(con: duckdb.DuckDBPyConnection, period: str, through: date | None) -> str | None:
+    """`after 5 of 31 days`, of a month that is not over: it is not to be compared with a whole one. None once it is."""
+    known, whole = len(days(con, period, through)), len(days(con, period, None))
+    return f"after {known} of {whole} days" if known < whole else None

@@ -35,8 +35,10 @@ def page(con: duckdb.DuckDBPyConnection, files: list[dict[str, Any]], week: str 
     `digests`: (team, href) of the pages about `week`.
     """
     statements = figures.rows(con, "from statements order by period, version, team_id, cost_center")
-    known = figures.rows(con, "from periods order by period desc")
-    periods = [_period(con, period, statements, files, is_first=period is known[-1]) for period in known]
+    periods = [_period(con, period, statements, files) for period in figures.rows(con, "from periods order by period desc")]
+    for one, earlier in zip(periods, [*periods[1:], None], strict=True):
+        before = one["before"] = earlier["total"] if earlier and earlier["version"] is not None else None
+        one["change"] = "the first month" if before is None else words.change(one["total"], before, one["so_far"])
     chart = _chart(periods)
     currency = statements[-1]["currency"] if statements else ""
     rated = con.execute("select count(*) > 0 from rate_card").fetchall()[0][0]
@@ -50,7 +52,7 @@ def rate_card(con: duckdb.DuckDBPyConnection) -> str:
     return html.render("rate-card.html.j2", **rates.page_parts(con))
 
 
-def _period(con: duckdb.DuckDBPyConnection, period: Row, statements: list[Row], files: list[dict[str, Any]], *, is_first: bool) -> Row:
+def _period(con: duckdb.DuckDBPyConnection, period: Row, statements: list[Row], files: list[dict[str, Any]]) -> Row:
     """One month: its newest version's totals per team, all its files by version, exceptions and reconciliation."""
     label = period["period"]
     mine = [s for s in statements if s["period"] == label]
@@ -69,10 +71,11 @@ def _period(con: duckdb.DuckDBPyConnection, period: Row, statements: list[Row], 
         team["direct"] += s["direct_amount"]
         team["shared"] += s["shared_amount"]
         team["other"] += s["adjustment_amount"] + s["recovery_amount"]
+    so_far = figures.so_far(con, label, mine[-1]["issued_on"]) if mine else None
     largest = max((abs(t["total"]) for t in teams.values()), default=ZERO) or Decimal(1)
     for team in teams.values():
         team["width"] = f"{abs(team['total']) * 100 / largest:.1f}"
-        team["change"] = words.change(team["total"], team["prior"])
+        team["change"] = words.change(team["total"], team["prior"], so_far)
     word, meaning = _WORDS.get(period["state"], (period["state"], ""))
     found = figures.exceptions(con, label)
     for one in found:
@@ -83,7 +86,7 @@ def _period(con: duckdb.DuckDBPyConnection, period: Row, statements: list[Row], 
     older = sorted({f["version"] for f in issued} - {latest}, reverse=True)
     return {
         "label": label, "name": month(label), "whole_name": period_name(label, period["fiscal_period"], period["starts_on"], period["ends_on"]), "state": period["state"], "word": word, "meaning": meaning, "closed_on": period["closed_on"],
-        "version": latest, "as_of": mine[-1]["issued_on"] if mine else None, "total": total, "prior": prior, "change": "the first month" if is_first else words.change(total, prior), "is_first": is_first,
+        "version": latest, "as_of": mine[-1]["issued_on"] if mine else None, "total": total, "prior": prior, "so_far": so_far,
         "teams": sorted(teams.values(), key=lambda t: (-t["total"], t["name"])), "company": links.get((latest, None, ".xlsx")),
         "issued": [f for f in issued if f["version"] == latest],
         "journals": [f for f in issued if f["version"] == latest and f.get("kind") == "journal"],

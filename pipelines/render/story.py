@@ -36,8 +36,8 @@ def tiles(team: Team) -> list[Tile]:
     per_million = cost * 1_000_000 / tokens if tokens > 0 and currency else None
     called = f"{tokens / 1_000_000:,.1f}M tokens, own calls to models" if per_million is not None else "no priced tokens in this month"
     return [
-        Tile("Total", team.total, "money", team.currency, words.change(team.total, team.prior)),
-        Tile("Change", team.total - team.prior, "change", team.currency, f"the month before: {team.prior:,.2f} {team.currency}"),
+        Tile("Total", team.total, "money", team.currency, words.change(team.total, team.prior, team.so_far)),
+        Tile("Change", team.total - team.prior, "change", team.currency, f"the {'whole ' if team.so_far else ''}month before: {team.prior:,.2f} {team.currency}"),
         Tile("Cost per 1M tokens", per_million, "money", currency or team.currency, called),
         _part(team),
     ]
@@ -67,6 +67,8 @@ def sentences(team: Team) -> list[str]:
 def _total(team: Team) -> str:
     if not team.moves or all(move["prior_amount"] == 0 for move in team.moves):
         return f"{month(team.period)} is the first month with a statement: {team.total:,.2f} {team.currency}."
+    if team.so_far:
+        return f"{month(team.period)} stands at {team.total:,.2f} {team.currency} {team.so_far}; the month before cost {team.prior:,.2f} in all."
     sums = {word: sum((move[part] for move in team.moves), ZERO) for part, word in PARTS.items()}
     word = max(sums, key=lambda name: abs(sums[name]))
     said = f"{month(team.period)} is {words.change(team.total, team.prior)}"
@@ -74,7 +76,9 @@ def _total(team: Team) -> str:
 
 
 def _largest(team: Team) -> str | None:
-    """The line that moved most, by the part that explains most of it."""
+    """The line that moved most, by the part that explains most of it; nothing while the month is not over."""
+    if team.so_far:
+        return None
     moved = [move for move in team.moves if move["prior_amount"] and move["change"] and move["category"] != "adjustment"]
     if not moved:
         return None

@@ -71,6 +71,7 @@ class Team:
         self.currency, self.name = head["currency"], head["team_name"]
         self.total = sum((s["total_amount"] for s in self.statements), ZERO)
         self.prior = sum((s["prior_amount"] for s in self.statements), ZERO)
+        self.so_far = figures.so_far(con, period, head["issued_on"])
         self.state = f"DRAFT · as of {head['issued_on']}" if version == 0 else f"{head['state']} · version {version}"
         more = f" and {len(self.statements) - 1} more" if len(self.statements) > 1 else ""
         centers = " + ".join(s["cost_center"] or "no cost center" for s in self.statements[:3])

@@ -90,8 +90,10 @@ def _together(group: list[Row]) -> Row:
     return {**group[0], "units": None, "driver_total": None, **sums, **days}
 
 
-def change(now: Decimal, before: Decimal) -> str:
-    """The change against the month before, in words; no percentage of nothing."""
+def change(now: Decimal, before: Decimal, so_far: str | None = None) -> str:
+    """The change against the month before, in words; no percentage of nothing, nor of a month that is not over (`so_far` says how much of it is known)."""
+    if so_far:
+        return so_far
     if now == before:
         return "as the month before"
     if before == 0:

@@ -18,6 +18,9 @@ from tests.unit.test_render import company
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed: the pages were not looked at in a browser")
 
+# The smallest letters of any chart, and the narrowest name of a row in any table, in pixels.
+SMALLEST = "Math.min(99, ...[...document.querySelectorAll('svg text')].filter(t => t.getClientRects().length).map(t => parseFloat(getComputedStyle(t).fontSize) * t.getScreenCTM().a))"
+NARROWEST = "Math.min(999, ...[...document.querySelectorAll('th.name')].filter(th => th.getClientRects().length).map(th => th.getBoundingClientRect().width))"
 STATEMENT = Path("2026-10/draft/APN-2026-10-search-draft.html")
 
 
@@ -83,11 +86,24 @@ def test_a_page_of_analysis_does_so_too_whatever_names_say(browser: Browser, ins
     assert browser.value("document.querySelectorAll('main section').length") >= 5
 
 
+def test_a_month_that_is_not_over_says_where_it_will_end(insights: Path) -> None:
+    assert ">Month end<" not in (insights / "overview.html").read_text(encoding="utf-8")
+    with duckdb.connect(str(insights / "company.duckdb")) as con:
+        con.execute("begin")
+        con.execute("update forecast set days_left = 1, basis = 'forecast', low = 1, forecast = 2, high = 3 where period = '2026-10'")
+        con.execute("update budget_status set runway_days = 1 where period = '2026-10'")
+        page = overview.page(con)
+        con.execute("rollback")
+    assert ">Month end<" in page and "1 day left" in page and "between 1.00 and 3.00" in page and ">1 day<" in page and ">1 days" not in page
+
+
 def _fits_and_can_be_read(browser: Browser, reports: Path, name: str) -> None:
     for width in (1280, 390):
         for dark in (False, True):
             browser.open(reports / name, width, dark)
             assert browser.value(OVERFLOW) <= 0, (name, width)
+            assert browser.value(SMALLEST) >= 10, (name, width)
+            assert browser.value(NARROWEST) >= 90, (name, width)
             ratio, text = browser.value(CONTRAST)
             assert ratio >= 4.5, (name, width, dark, text)
             assert browser.complaints == []

@@ -582,7 +582,10 @@ def test_negative_totals_and_months_without_anything(con: duckdb.DuckDBPyConnect
     for table, columns in (("ledger", ("chargeback_cost", "effective_cost")), ("statement_lines", ("amount",)), ("statements", ("total_amount", "shared_amount"))):
         turned.execute(f"update {table} set {', '.join(f'{c} = -{c}' for c in columns)} where period = '2026-10'")
     said = texts(workbook.team(turned, period="2026-10", version=0, team_id="support"))
-    assert "n/a" in said and "against the month before" in said
+    assert "n/a" in said and "after 21 of 31 days" in said and "whole month before" in said  # no part of a month is compared with a whole one
+    turned.execute("update statements set issued_on = date '2026-10-31' where period = '2026-10'")
+    said = texts(workbook.team(turned, period="2026-10", version=0, team_id="support"))
+    assert "n/a" in said and "against the month before" in said and "21 of 31 days" not in said
     empty = opened(workbook.company(con, period="2026-11", version=0))
     assert empty["Summary"]["B5"].value == 0 and "Nothing to compare" in "".join(str(c.value) for row in empty["Reconciliation"].iter_rows() for c in row)
 
