@@ -44,7 +44,7 @@ MONEY = '#,##0.00_);(#,##0.00);"–"_)'
 EXACT = '#,##0.000000_);(#,##0.000000);"–"_)'
 CHANGE = '+#,##0.00_);-#,##0.00_);"–"_)'
 COUNT = '#,##0_);(#,##0);"–"_)'
-QUANTITY = '#,##0.0###_);(#,##0.0###);"–"_)'
+QUANTITY = '#,##0.0000_);(#,##0.0000);"–"_)'
 SHARE = '0.0000%_);-0.0000%_);"–"_)'
 DAY, SHORT_DAY = "yyyy-mm-dd", "ddd d mmm"
 LINE_HEIGHT = 15.5
@@ -96,11 +96,12 @@ GROUP = Look(bold=True, color=NAVY, fill=PANEL)
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a block: heading, width, look of its cells."""
+    """One column of a block: heading, width, look of its cells; of a table also the word for each of its texts."""
 
     title: str
     width: float
     look: Look = TEXT
+    say: Callable[[str], str | None] | None = None
 
     @property
     def is_number(self) -> bool:
@@ -246,6 +247,8 @@ class Book:
             look = _changed(column.look, changes)
             if look.format == QUANTITY and isinstance(value, Decimal) and value == value.to_integral_value():
                 look = _changed(look, (("format", COUNT),))
+            elif column.is_number and isinstance(value, str) and not look.align:  # n/a stands where the number would
+                look = _changed(look, (("align", "right"),))
             if isinstance(value, tuple):
                 self.formula(ws, row, number, value[0], value[1], look)
             else:
@@ -297,7 +300,7 @@ class Book:
             named.name = column.title
         ws.add_table(table)
         ws.print_title_rows = f"{row}:{row}"
-        styles = [(letter(number), self._style(column.look, False), self._style(column.look, True)) for number, column in enumerate(columns, start=1)]
+        styles = [rows.Style(letter(number), self._style(column.look, False), self._style(column.look, True), column.say) for number, column in enumerate(columns, start=1)]
         self._sheets[ws.title].table = Filled(row + 1, count, frames, styles)
 
     def chart(self, ws: Worksheet, chart: Any, anchor: str, text: str) -> None:
@@ -353,7 +356,7 @@ def _border(*sides: tuple[str, str] | None) -> Border:
 
 
 def _alignment(align: str | None, valign: str, indent: int, wrap: bool, shrink: bool) -> Alignment:
-    return Alignment(horizontal=align, vertical=valign, indent=indent, wrap_text=wrap, shrink_to_fit=shrink)
+    return Alignment(horizontal=align or ("left" if indent else None), vertical=valign, indent=indent, wrap_text=wrap, shrink_to_fit=shrink)
 
 
 @lru_cache(maxsize=2_000)

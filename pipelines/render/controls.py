@@ -71,7 +71,8 @@ def team_sheet(team: Team, title: str) -> None:
     row = check_block(team.book, ws, 4, team_checks(team))
     row = _hashes(team, ws, row)
     row = _approvals(team, ws, row)
-    _invoices(team, ws, row)
+    row = _invoices(team, ws, row)
+    team.book.one_page(ws, row)
 
 
 def team_checks(team: Team) -> list[Check]:
@@ -153,7 +154,8 @@ def _approvals(team: Team, ws: Any, row: int) -> int:
     return row
 
 
-def _invoices(team: Team, ws: Any, row: int) -> None:
+def _invoices(team: Team, ws: Any, row: int) -> int:
+    """What the vendors billed and what of it the team carries. Returns the last row."""
     columns = (
         Column("Vendor and account", 30), Column("Invoice", 52, NOTE), Column("Billed to the company", 18, _MONEY), Column("Carried by this team", 18, _MONEY),
         Column("Cost after discounts", 16, _MONEY), Column("Currency", 12, Look(indent=1)), Column("Bill", 13, NOTE),
@@ -164,7 +166,7 @@ def _invoices(team: Team, ws: Any, row: int) -> None:
     chosen = [one for one in team.invoices if one["ledger_billed"] or one["ledger_effective"]]
     if not chosen:
         team.book.put(ws, row, 2, "No vendor invoice is behind this statement: it carries no cost of its own, only what it bought and sold.", NOTE)
-        return
+        return row
     for one in chosen:
         values = (one["billed_cost"], one["ledger_billed"], one["ledger_effective"])
         team.book.line(ws, row, columns, [_account(one), one["invoice_id"] or no_invoice(one), *values, one["billing_currency"], one["estimate_status"]])
@@ -179,6 +181,7 @@ def _invoices(team: Team, ws: Any, row: int) -> None:
     )
     for offset, note in enumerate(notes[: 1 + any(line["covered"] for line in team.lines)], start=2):
         team.book.put(ws, row + offset, 2, note, NOTE)
+    return row + 3
 
 
 def _account(one: Row) -> str:
@@ -201,7 +204,7 @@ READING = (
     ("Corrections", "Late or restated bills and usage of a month that is already closed are booked in the open month."),
     ("List cost", "What the same usage would have cost at the vendor's public price, in the currency of the bill."),
     ("Effective cost", "Cost after discounts, commitments and amortization; what is shared and charged."),
-    ("Status Estimated", "No final bill covers that day yet: the amount is accrued at our prices and replaced when the bill comes."),
+    ("Estimated, Accrued usage", "No final bill covers that day yet: the amount is accrued at our prices and replaced when the bill comes."),
     ("Unallocated", "Cost without a known owner stays visible with its reason. It is never spread silently."),
     ("Days", "A day is a UTC day."),
 )  # fmt: skip

@@ -225,8 +225,8 @@ def uses(con: duckdb.DuckDBPyConnection) -> list[Row]:
 
 
 def by_resource(con: duckdb.DuckDBPyConnection) -> list[tuple[str, Decimal]]:
-    """(model or service, amount) of the team, the largest first."""
-    return _sums(con, "coalesce(model, service, 'other')")
+    """(model, kind of GPU or service, amount) of the team, the largest first."""
+    return _sums(con, "coalesce(case when lower(unit) like 'gpu%hour%' then 'GPU ' || model end, model, service, 'other')")
 
 
 def by_project(con: duckdb.DuckDBPyConnection) -> list[tuple[str, Decimal]]:

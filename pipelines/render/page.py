@@ -7,14 +7,14 @@ from decimal import Decimal
 from typing import Any
 
 from pipelines.allocation.words import driver
-from pipelines.render import controls, figures, html, story, used, words
+from pipelines.render import controls, figures, html, story, words
 from pipelines.render.book import symbol
 from pipelines.render.figures import ZERO, Row
 from pipelines.render.names import month, short_month
 from pipelines.render.team import COVERED, RECOVERY, Team
 
 TOP = 8
-_NOTES = ("Own usage", "Share of common cost", "Corrections", "Paid for through the rate card", "Recovery", "Effective cost", "List cost", "Status Estimated", "DRAFT, FINAL, SUPERSEDED")
+_NOTES = ("Own usage", "Share of common cost", "Corrections", "Paid for through the rate card", "Recovery", "Effective cost", "List cost", "Estimated, Accrued usage", "DRAFT, FINAL, SUPERSEDED")
 
 
 def html_of(team: Team, workbook: str, whole_detail: str | None = None) -> str:
@@ -33,7 +33,7 @@ def html_of(team: Team, workbook: str, whole_detail: str | None = None) -> str:
         resources=_bars(figures.by_resource(team.con)), projects=_bars(figures.by_project(team.con)),
         sentences=story.sentences(team), moves=_moves(team), statements=[_statement(team, one) for one in team.statements],
         shared=[_pot(pot) for pot in team.pots], shared_total=sum((pot["amount"] for pot in team.pots), ZERO),
-        used=used.of_team(team.con, team.period, team.scope["team_id"]),
+        used=team.used,
         rules=figures.sentences(team.con, **team.scope), notes=_notes(team), grain=team.detail.grain, short_month=short_month,
     )  # fmt: skip
 

@@ -5,11 +5,11 @@ A column's type says what its cells are. Every distinct text of a table is made 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
 from decimal import Decimal
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import polars as pl
@@ -18,7 +18,15 @@ from pipelines.render.names import cell_text, looks_like_formula
 
 BATCH = 10_000
 _DAY_ZERO = date(1899, 12, 30)
-Style = tuple[str, int, int]  # letter of the column, style of its cells, style of a text that looks like a formula
+
+
+class Style(NamedTuple):
+    """A column of a table: its letter, the style of its cells, that of a text that looks like a formula, the word for a text."""
+
+    letter: str
+    plain: int
+    quoted: int
+    say: Callable[[str], str | None] | None = None
 
 
 def of_query(con: duckdb.DuckDBPyConnection, sql: str) -> Iterator[pl.DataFrame]:
@@ -86,18 +94,17 @@ def xml(frames: Iterable[pl.DataFrame], styles: Sequence[Style], first: int) -> 
 
 
 def _cells(series: pl.Series, style: Style, at: pl.Series) -> pl.Expr:
-    letter, plain, quoted = style
     if series.dtype == pl.String:
         texts = series.drop_nulls().unique()
-        rest: Any = series.replace_strict(texts, [_text(text, plain, quoted) for text in texts], default=None, return_dtype=pl.String)
+        rest: Any = series.replace_strict(texts, [_text(text, style) for text in texts], default=None, return_dtype=pl.String)
     else:
-        rest = pl.concat_str([pl.lit(f'" s="{plain}"><v>'), _numbers(series), pl.lit("</v></c>")])
-    return pl.concat_str([pl.lit(f'<c r="{letter}'), at, rest]).fill_null("")
+        rest = pl.concat_str([pl.lit(f'" s="{style.plain}"><v>'), _numbers(series), pl.lit("</v></c>")])
+    return pl.concat_str([pl.lit(f'<c r="{style.letter}'), at, rest]).fill_null("")
 
 
-def _text(text: str, plain: int, quoted: int) -> str:
-    clean = cell_text(text)
-    return f'" s="{quoted if looks_like_formula(clean) else plain}"{_inline(clean)}</c>'
+def _text(text: str, style: Style) -> str:
+    clean = cell_text((style.say(text) if style.say else None) or text)
+    return f'" s="{style.quoted if looks_like_formula(clean) else style.plain}"{_inline(clean)}</c>'
 
 
 def _numbers(series: pl.Series) -> pl.Series:

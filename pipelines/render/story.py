@@ -31,16 +31,26 @@ class Tile:
 
 
 def tiles(team: Team) -> list[Tile]:
-    """Total, change, price of a million tokens, and what is shared; for the team that runs a rate card, what it brought in."""
+    """Total, budget or else change, price of a million charged tokens, and what is shared; for the team that runs a rate card, what it brought in."""
     tokens, cost, currency = team.tokens
     per_million = cost * 1_000_000 / tokens if tokens > 0 and currency else None
-    called = f"{tokens / 1_000_000:,.1f}M tokens, own calls to models" if per_million is not None else "no priced tokens in this month"
+    called = f"{tokens / 1_000_000:,.1f}M tokens of own model calls" if per_million is not None else "no priced tokens in this month"
     return [
         Tile("Total", team.total, "money", team.currency, words.change(team.total, team.prior, team.so_far)),
-        Tile("Change", team.total - team.prior, "change", team.currency, f"the {'whole ' if team.so_far else ''}month before: {team.prior:,.2f} {team.currency}"),
-        Tile("Cost per 1M tokens", per_million, "money", currency or team.currency, called),
+        _budget(team) or Tile("Change", team.total - team.prior, "change", team.currency, f"the {'whole ' if team.so_far else ''}month before: {team.prior:,.2f} {team.currency}"),
+        Tile("Cost per 1M charged tokens", per_million, "money", currency or team.currency, called),
         _part(team),
     ]
+
+
+def _budget(team: Team) -> Tile | None:
+    """The team's own budget, of all that it does; None where it has none or more than one, or draws on one with others."""
+    own = [one for one in team.used.budgets if not one["for_project"] and one["share_percent"] == 100] if team.used else []
+    if len(own) != 1 or own[0]["consumed_percent"] is None:
+        return None
+    percent, left, amount, currency = (own[0][key] for key in ("consumed_percent", "remaining", "amount", "currency"))
+    note = f"{abs(left):,.2f} {'left of' if left >= 0 else 'over'} {amount:,.2f} {currency}"
+    return Tile("Budget used", percent / 100, "share", currency, note)
 
 
 def _part(team: Team) -> Tile:

@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 
 from pipelines.allocation.words import driver
-from pipelines.render import controls, figures, rates, summary, team_journal, usage, words
+from pipelines.render import controls, figures, rates, summary, team_journal, usage, used, words
 from pipelines.render.book import (
     CHANGE,
     COUNT,
@@ -66,6 +66,7 @@ class Team:
         self.tokens = figures.tokens(con)
         self.months = figures.trend(con, **scope)
         self.posted = figures.posted(con, **scope)
+        self.used = used.of_team(con, period, team_id)
         self.moves = figures.changes(con, **scope)
         head = self.statements[0]
         self.currency, self.name = head["currency"], head["team_name"]
@@ -317,13 +318,13 @@ class Team:
 
     def _detail(self, title: str) -> None:
         id_, number = Look(size=9), Look(MONEY, size=9)
-        exact = replace(number, format='#,##0.00####_);(#,##0.00####);"–"_)')
+        exact = replace(number, format=EXACT)
         columns = [
-            Column("Line", 7, Look("0", size=9)), Column("Use", 7, Look("0", size=9)), Column("Day", 11, Look(DAY, size=9, align="left")), Column("Section", 11, id_), Column("Charge", 15, id_),
-            Column("Service", 20, id_), Column("Model", 24, id_), Column("Meter", 16, id_), Column("Project", 20, id_), Column("Application", 18, id_), Column("Environment", 13, id_),
-            Column("Pool", 16, id_), Column("Rule", 20, id_), Column("Quantity", 15, replace(number, format=QUANTITY)), Column("Unit", 12, replace(id_, indent=1)),
-            Column("List cost", 13, exact), Column("Effective cost", 14, exact), Column("Bill currency", 9, id_), Column("Amount", 14, exact),
-            Column("Usage month", 10, id_), Column("Status", 11, id_), Column("Ledger rows", 9, Look(COUNT, size=9)),
+            Column("Line", 7, Look("0", size=9)), Column("Use", 7, Look("0", size=9)), Column("Day", 11, Look(DAY, size=9, align="left", indent=1)), Column("Section", 17, id_, section), Column("Charge", 17, id_, words.plain),
+            Column("Service", 20, id_), Column("Model", 24, id_), Column("Meter", 22, id_, words.meter), Column("Project", 20, id_), Column("Application", 18, id_), Column("Environment", 13, id_),
+            Column("Pool", 21, id_, words.plain), Column("Rule", 20, id_), Column("Quantity", 15, replace(number, format='#,##0.0###_);(#,##0.0###);"–"_)')), Column("Unit", 12, replace(id_, indent=1)),
+            Column("List cost", 13, exact), Column("Effective cost", 14, exact), Column("Bill currency", 9, replace(id_, indent=1)), Column("Amount", 14, exact),
+            Column("Usage month", 10, replace(id_, indent=1)), Column("Status", 11, id_), Column("Ledger rows", 9, Look(COUNT, size=9)),
         ]  # fmt: skip
         ws = self.book.wb.create_sheet(title)
         ws.sheet_view.showGridLines, ws.freeze_panes = False, "C2"
@@ -341,6 +342,11 @@ class Team:
 
     def _notes(self, title: str) -> None:
         controls.notes_sheet(self.book, title, figures.sentences(self.con, **self.scope), figures.weights(self.con, **self.scope), self.detail.grain)
+
+
+def section(category: str) -> str:
+    """The heading of the statement under which a row of Detail stands."""
+    return SECTIONS.get(category, category).partition(":")[0]
 
 
 def discount(line: Row) -> Decimal | None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from pipelines.render import figures, used, words
+from pipelines.render import figures, words
 from pipelines.render.book import CHANGE, EXACT, GROUP, MONEY, NOTE, QUANTITY, Column, Look, with_symbol
 from pipelines.render.figures import ZERO, Row
 from pipelines.render.names import short_month
@@ -63,7 +63,7 @@ _KINDS = {"money": "#,##0.00_)", "rate": "#,##0.0000_)", "count": "#,##0_)", "pe
 
 def _how_well(team: Team, ws: Any, row: int, last: int) -> None:
     """What calls of models cost for each thing they did, and the budgets they draw on, as the tables of the analysts say it."""
-    known = used.of_team(team.con, team.period, team.scope["team_id"])
+    known = team.used
     if known is None:
         return
     book, number = team.book, Look(align="right")
@@ -145,7 +145,7 @@ def trend_sheet(team: Team, title: str) -> None:
     columns = [
         Column("Month", 16), Column("Own usage", 15, _MONEY), Column("Share of common cost", 15, _MONEY), Column("Corrections and recovery", 15, _MONEY),
         Column("Total", 15, replace(_MONEY, bold=True)), Column("Change", 14, Look(CHANGE)), Column("Change in percent", 13, PERCENT),
-        Column("Tokens of own calls, millions", 17, Look('#,##0.0_);(#,##0.0);"–"_)')), Column("Cost per 1M tokens", 14, Look(with_symbol(team.currency, "#,##0.00_)"))),
+        Column("Charged tokens, millions", 17, Look('#,##0.0_);(#,##0.0);"–"_)')), Column("Cost per 1M charged tokens", 14, Look(with_symbol(team.currency, "#,##0.00_)"))),
         Column("Issued as", 16, Look(indent=1)),
     ]  # fmt: skip
     ws = team.book.sheet(title, "Month by month", [c.width for c in columns])
@@ -166,7 +166,7 @@ def trend_sheet(team: Team, title: str) -> None:
     row = 6 + len(team.months)
     text = (
         "Every month as its newest version says it. Share of common cost is what the platform's rules gave the team: idle GPUs, upkeep of"
-        " indexes, platform and support fees. A month before the first statement is not shown."
+        " indexes, platform and support fees. Charged tokens are those that lines of own model calls charge. A month before the first statement is not shown."
     )
     words.paragraph(team.book, ws, row, 2, len(columns) + 1, text, sum(c.width for c in columns), NOTE)
     team.book.one_page(ws, row)
