@@ -103,6 +103,7 @@ TABLES = (
     Published("unit_economics", "all"),
     Published("guardrails", "all"),
     Published("gpu_efficiency", "all"),
+    Published("gpu_queue", "all"),
     Published("commitment_use", "all"),
     Published("levers", "period, rank"),
     Published("self_hosting", "all"),

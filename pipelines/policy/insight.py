@@ -239,6 +239,13 @@ class GpuIdle(Rule):
     hours: Annotated[int, Field(ge=1, le=24)] = 1
 
 
+class GpuQueue(Rule):
+    """A day on which so many jobs of a team or more started on a cluster, and 95 of 100 had waited up to so many minutes or more."""
+
+    minutes: Annotated[int, Field(gt=0, le=100_000)] = 240
+    jobs: Annotated[int, Field(ge=1, le=1_000_000)] = 10
+
+
 class SourceSilent(Rule):
     """A source that is so many days later than its usual rhythm."""
 
@@ -311,6 +318,7 @@ class Alerts(File):
     failed_calls: Annotated[FailedCalls | None, Off] = FailedCalls()
     cache_drop: Annotated[CacheDrop | None, Off] = CacheDrop()
     gpu_idle: Annotated[GpuIdle | None, Off] = GpuIdle()
+    gpu_queue: Annotated[GpuQueue | None, Off] = GpuQueue()
     source_silent: Annotated[SourceSilent | None, Off] = SourceSilent()
     unpriced: Annotated[Unpriced | None, Off] = Unpriced()
     unmapped: Annotated[Unsettled | None, Off] = Unsettled()

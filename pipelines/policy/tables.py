@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pipelines.policy import Policy
 
 _DATES = "valid_from date, valid_to date"
-LIMITS = ("action", "percent", "amount", "tokens", "calls", "minutes", "hours", "days", "points", "score")
+LIMITS = ("action", "percent", "amount", "tokens", "calls", "minutes", "hours", "days", "points", "score", "jobs")
 COLUMNS = {
     "company": "name varchar, currency varchar, platform_team varchar",
     "legal_entities": "legal_entity varchar, name varchar",
@@ -91,7 +91,7 @@ COLUMNS = {
     "commitment_offers": f"ord integer, provider varchar, model varchar, percent decimal(9, 6), {_DATES}",
     "growth": f"team_id varchar, growth decimal(9, 6), {_DATES}",
     "alert_rules": "kind varchar, action varchar, percent decimal(9, 2), amount decimal(38, 12), tokens hugeint, calls bigint, minutes integer,"
-    " hours integer, days integer, points decimal(9, 2), score decimal(9, 2)",
+    " hours integer, days integer, points decimal(9, 2), score decimal(9, 2), jobs bigint",
     "alert_exceptions": "kind varchar, name varchar",
     "channels": f"channel_id varchar, action varchar, kind varchar, to_owner boolean, {_DATES}",
     "sources": "kind varchar, source varchar, is_evidence boolean",

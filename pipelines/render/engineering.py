@@ -35,7 +35,7 @@ def page(con: duckdb.DuckDBPyConnection) -> str:
         "engineering.html.j2",
         period=period, month=figures.period_name(con, period), as_of=as_of, currency=newest["currency"], tiles=_tiles(con, period, clusters), models=_calls(con, period, "model"),
         projects=_calls(con, period, "project")[:MOST], latency=_latency(con, period), savings=_savings(con, period), clusters=clusters,
-        own=figures.rows(con, "from self_hosting where period = $period order by serving_pool, model", period=period),
+        queues=_queues(con, period), own=figures.rows(con, "from self_hosting where period = $period order by serving_pool, model", period=period),
         indexes=figures.rows(con, "from index_unit_costs where period = $period order by cost desc", period=period),
         retrieval=figures.rows(con, "from rag_costs where period = $period and indexes > 0 order by team_id <> '*', cost desc, team_id", period=period),
         levers=_levers(con, period),
@@ -125,6 +125,26 @@ def _clusters(con: duckdb.DuckDBPyConnection, period: str) -> list[dict[str, Any
         cost = sum((use["effective_cost"] for use in uses), ZERO)
         clusters.append({"name": name, "uses": uses, "hours": hours, "used": used, "cost": cost, "share": f"{used * 100 / hours:.1f}%" if hours else "n/a"})
     return clusters
+
+
+def _queues(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:
+    """How long jobs of each team waited for each cluster's GPUs in the month, and on the worst day; the longest first, a cluster's total before its teams."""
+    return figures.rows(
+        con,
+        """
+        select q.*, d.worst_minutes, d.worst_day
+        from gpu_queue q
+        left join (
+            select period, cluster, team_id, max(p95_queue_minutes) as worst_minutes, arg_max(usage_date, p95_queue_minutes) as worst_day
+            from gpu_queue
+            where usage_date is not null
+            group by all
+        ) d on d.period = q.period and d.cluster = q.cluster and d.team_id = q.team_id
+        where q.period = $period and q.usage_date is null and q.cluster <> '*'
+        order by q.cluster, q.team_id <> '*', q.p95_queue_minutes desc nulls last, q.team_id
+        """,
+        period=period,
+    )
 
 
 def _levers(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:

@@ -67,13 +67,16 @@ def moved(share: Decimal | None) -> str:
     return "–" if share is None else f"{round(share, 1) + 0:+,.1f}%".replace("-", "−")
 
 
+_DECIMALS = {"rate": 4, "minutes": 1}
+
+
 def measure(value: Decimal | None, kind: str) -> str:
-    """A figure of its kind: money, rate (four decimals), count or percent; unknown is n/a, never a zero."""
+    """A figure of its kind: money, rate (four decimals), count, minutes or percent; unknown is n/a, never a zero."""
     if value is None:
         return "n/a"
     if kind == "percent":
         return percent(value)
-    return money(value) if kind == "money" else f"{value:,.{4 if kind == 'rate' else 0}f}".replace("-", "−")
+    return money(value) if kind == "money" else f"{value:,.{_DECIMALS.get(kind, 0)}f}".replace("-", "−")
 
 
 def widths(amounts: Sequence[Decimal]) -> list[str]:

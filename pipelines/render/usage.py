@@ -58,7 +58,7 @@ def sheet(team: Team, title: str) -> None:
     _how_well(team, ws, row + 4, len(columns) + 1)
 
 
-_KINDS = {"money": "#,##0.00_)", "rate": "#,##0.0000_)", "count": "#,##0_)", "percent": "0.0%_)"}
+_KINDS = {"money": "#,##0.00_)", "rate": "#,##0.0000_)", "count": "#,##0_)", "minutes": "#,##0.0_)", "percent": "0.0%_)"}
 
 
 def _how_well(team: Team, ws: Any, row: int, last: int) -> None:

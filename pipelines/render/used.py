@@ -36,6 +36,11 @@ _RETRIEVAL = (
     ("Cost per search", "cost_per_query", "rate"),
     ("Cost per document", "cost_per_document", "rate"),
 )  # fmt: skip
+_QUEUE = (
+    ("GPU jobs that started", "jobs", "count"),
+    ("Minutes waited for GPUs, mean", "mean_queue_minutes", "minutes"),
+    ("Minutes waited for GPUs, P95", "p95_queue_minutes", "minutes"),
+)
 EXPLAINED = (
     "Cost is in {currency}, what the team is charged for calls of its models, failed and repeated ones included; tokens are all that gateways logged. Lost: the part of it that failed attempts cost at"
     " our prices. Embeddings have no output and stand apart. n/a: there is nothing to divide by, or no price is known."
@@ -44,7 +49,7 @@ EXPLAINED = (
 
 @dataclass(frozen=True)
 class Measure:
-    """One figure of a team; None is not known. `kind`: money, rate, count or percent."""
+    """One figure of a team; None is not known. `kind`: money, rate, count, minutes or percent."""
 
     label: str
     kind: str
@@ -55,7 +60,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class Used:
-    """What is known of one team and month; `measures` is empty where it called no model, `beside` where it carries no vector index."""
+    """What is known of one team and month; `measures` is empty where it called no model, `beside` where it carries no vector index and started no GPU job."""
 
     currency: str
     measures: tuple[Measure, ...]
@@ -74,12 +79,13 @@ def of_team(con: duckdb.DuckDBPyConnection, period: str, team_id: str) -> Used |
     """None where nothing at all is known, as in a database that was published before these tables were."""
     found = efficiency(con, period, team_id)
     budgets, expected = budgets_of(con, period, team_id), _forecast(con, period, team_id)
-    retrieval = _by_month(con, "rag_costs", period, team_id)
-    if not found and not budgets and not expected and not retrieval:
+    retrieval = _by_month(con, "rag_costs", "t.indexes > 0", period, team_id)
+    queue = _by_month(con, "gpu_queue", "t.usage_date is null and t.cluster = '*'", period, team_id)
+    if not any((found, budgets, expected, retrieval, queue)):
         return None
     now, before, embeddings = found.get((period, "inference"), {}), found.get(("", "inference"), {}), found.get((period, "embedding"), {})
     measures = [Measure(label, kind, now.get(key), before.get(key), embeddings.get(key)) for label, key, kind in _MEASURES] if now or embeddings else []
-    beside = _beside(_RETRIEVAL, retrieval, period)
+    beside = (*_beside(_RETRIEVAL, retrieval, period), *_beside(_QUEUE, queue, period))
     currency = next((one["currency"] for one in (*found.values(), *budgets, *retrieval.values()) if one["currency"]), "")
     return Used(currency, tuple(measures), beside, bool(before), bool(embeddings), tuple(budgets), expected)
 
@@ -92,8 +98,8 @@ def _beside(measures: tuple[tuple[str, str, str], ...], found: dict[str, Row], p
     return tuple(Measure(label, kind, now[key], before.get(key)) for label, key, kind in measures)
 
 
-def _by_month(con: duckdb.DuckDBPyConnection, table: str, period: str, team_id: str) -> dict[str, Row]:
-    """The team's row of a table by month, of this month and the one before."""
+def _by_month(con: duckdb.DuckDBPyConnection, table: str, which: str, period: str, team_id: str) -> dict[str, Row]:
+    """The team's row of a table by month, of this month and the one before; `which` is the condition that leaves one row a month."""
     if not figures.has(con, table):
         return {}
     found = figures.rows(
@@ -103,7 +109,7 @@ def _by_month(con: duckdb.DuckDBPyConnection, table: str, period: str, team_id: 
         from periods p
         left join periods n on n.ends_on = p.starts_on
         join {table} t on t.period in (p.period, n.period) and t.team_id = $team_id
-        where p.period = $period
+        where p.period = $period and {which}
         """,
         period=period,
         team_id=team_id,

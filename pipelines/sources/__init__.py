@@ -153,6 +153,7 @@ GPU_USAGE = {
     "interval_end": "TIMESTAMP",
     "held_seconds": "BIGINT",  # of the interval, per GPU
     "active_seconds": "BIGINT",  # of the held seconds, those in which the card worked; NULL where nobody measured
+    "queue_seconds": "BIGINT",  # that the holder waited from when it could run to its start; NULL where the source does not say
     "input_tokens": "BIGINT",  # servers only: tokens of the interval, cached ones included
     "cache_read_tokens": "BIGINT",
     "output_tokens": "BIGINT",

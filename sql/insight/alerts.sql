@@ -2,7 +2,7 @@
 -- An alert says what was known on its day; later days leave it as it is. Data that a later file restates can move it or take it back.
 -- grain: alert_id
 --   alert_id: the same whenever and wherever it is computed, so that a receiver knows it again
---   kind: hourly_spend, feature_growth, large_request, call_loop, failed_calls, cache_drop, gpu_idle, source_silent, unpriced, unmapped, unallocated,
+--   kind: hourly_spend, feature_growth, large_request, call_loop, failed_calls, cache_drop, gpu_idle, gpu_queue, source_silent, unpriced, unmapped, unallocated,
 --     daily_anomaly or budget
 --   severity: of the action: critical for page, warning for mail and chat, info for note
 --   team_id: whom it concerns; the platform team for models, sources and clusters, which are everybody's
@@ -11,7 +11,7 @@
 --   raised_on: the day whose data raise it
 --   window_start: what it looks at, from (UTC)
 --   window_end: what it looks at, up to (UTC)
---   unit: of expected and actual: the currency, tokens, calls, percent or days
+--   unit: of expected and actual: the currency, tokens, calls, percent, minutes or days
 --   expected: what was usual, or the limit; NULL where there is nothing usual
 --   actual: what it was
 --   cost_impact: actual less expected in money, or what it cost in all; NULL where that is not known
@@ -109,6 +109,13 @@ signals as (
             || strftime(g.window_end, '%H:%M') || ' UTC: ' || g.idle_hours::decimal(38, 1) || ' GPU-hours idle' as evidence
     from alert_gpu_idle g
     join policy_alert_rules r on r.kind = 'gpu_idle'
+    union all by name
+    select
+        'gpu_queue' as kind, [q.cluster, q.team_id, q.raised_on::varchar] as key, q.team_id, q.cluster as subject, q.raised_on,
+        q.raised_on::timestamp as window_start, (q.raised_on + 1)::timestamp as window_end, 'minutes' as unit, q.expected, q.actual,
+        '95 of 100 of ' || q.jobs || ' jobs of ' || q.team_id || ' that started on ' || q.cluster || ' on ' || q.raised_on || ' had waited up to '
+            || q.actual::decimal(38, 0) || ' minutes for their GPUs, the longest ' || q.longest::decimal(38, 0) as evidence
+    from alert_gpu_queue q
     union all by name
     select
         'source_silent' as kind, [s.source_kind, s.source, s.last_day::varchar] as key, s.source, s.raised_on,

@@ -1,6 +1,6 @@
 -- How well the GPUs of each cluster and model were used in a month, and what that cost. Utilization is hours that were held and worked of
 -- all hours that stood there; where nobody measured whether a held card worked, it counts as used. Idle cost is a line of its own, in no rate.
--- No source tells how long jobs waited for a card.
+-- How long jobs waited for a card is in gpu_queue.
 -- grain: period, cluster, gpu_model
 --   provisioned_hours: whole-card hours that stood there
 --   used_hours: held and working

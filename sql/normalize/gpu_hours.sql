@@ -3,6 +3,7 @@
 -- grain: source, event_id, usage_hour
 --   held_us: microseconds of whole cards that the holder reserved in the hour; a slice counts as its share of the card
 --   active_us: those of held_us in which the card worked; NULL where nobody measured
+--   queue_seconds: in the hour in which it started, how long it had waited for that; NULL in others, and where the source does not say
 --   card_us: microseconds of the hour in which the holder had its card or its slice of one, whatever the slice
 with kept as (
     select
@@ -76,6 +77,7 @@ select
     coalesce(case when p.serving_pool is null and f.holder_kind <> 'none' then coalesce(a.team_id, n.team_id) end, 'unallocated') as team_id,
     coalesce(a.project_id, n.project_id) as project_id,
     f.state, f.gpus,
+    case when f.usage_hour = date_trunc('hour', f.interval_start) then f.queue_seconds end as queue_seconds,
     f.card_us::hugeint as card_us,
     f.held_us::hugeint as held_us,
     (f.held_us * least(f.active_seconds::hugeint * 1000000, f.total_held) // nullif(f.total_held, 0))::hugeint as active_us,

@@ -229,3 +229,10 @@ def oracle(rows: list[dict[str, Any]], cards: int) -> dict[tuple[datetime, str, 
                 stranded += rest
         uses[hour, "idle_unallocated", "unallocated"] += max(cards * 3600 - held_in_all - stranded, Fraction(0))
     return {key: seconds for key, seconds in uses.items() if seconds}
+
+
+def test_a_job_has_waited_once_on_the_day_on_which_it_started() -> None:
+    con = worked([held("a", 22.5, 60, queue_seconds=900), held("b", -3, 5, queue_seconds=70), held("c", 1, 2)], [("k", "X1", None, 4)])
+    found = con.execute("select namespace, usage_date, queue_seconds from gpu_usage order by 1, 2").fetchall()
+    days = [date(2026, 10, day) for day in (1, 2, 3)]
+    assert found == [("a", days[0], 900), ("a", days[1], None), ("a", days[2], None), ("b", days[0], None), ("c", days[0], None)]

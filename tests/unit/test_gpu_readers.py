@@ -95,6 +95,11 @@ def line(**changes: str) -> str:
         ({"elapsed": "03:00:00"}, {"held_seconds": 3 * 3600, "reject": None}),  # suspended for an hour
         ({"elapsed": "999999999999-00:00:00"}, {"held_seconds": 4 * 3600, "reject": None}),
         ({"start": "1970-01-01T00:00:00"}, {"reject": "bad_time"}),
+        ({"submit": "2026-10-25T00:00:00", "eligible": "2026-10-25T00:20:00"}, {"queue_seconds": 600, "reject": None}),  # held back for twenty minutes by its own wish
+        ({"submit": "2026-10-25T00:00:00", "eligible": "Unknown"}, {"queue_seconds": 1800, "reject": None}),
+        ({"submit": "2026-10-25T00:00:00", "eligible": "2026-10-25T00:30:01"}, {"queue_seconds": None, "reject": None}),
+        ({"submit": "1970-01-01T00:00:00", "eligible": ""}, {"queue_seconds": None, "reject": None}),
+        ({}, {"queue_seconds": None}),
         ({"state": "PENDING"}, {"reject": "not_started"}),
         ({"state": "DREAMING"}, {"reject": "unknown_state"}),
         ({"state": ""}, {"reject": "unknown_state"}),

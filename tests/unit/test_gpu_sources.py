@@ -741,6 +741,7 @@ def test_jobs_of_the_sample_company_are_read_back_through_a_map(tmp_path: Path, 
 FULL = {
     "interval_start": "start", "interval_end": "end", "seconds": "held", "holder": "who", "holder_kind": {"column": "kind", "map": {"workload": "pod"}},
     "gpus": "cards", "slice_num": "num", "slice_den": "den", "active_seconds": "active", "capacity_type": "capacity", "input_tokens": "tokens",
+    "queue_seconds": "waited",
 }  # fmt: skip
 
 
@@ -767,6 +768,10 @@ FULL = {
         ({"start": "0001-01-01T00:00:00Z"}, {"reject": "bad_time"}),
         ({"active": "61"}, {"reject": "bad_active_seconds"}),
         ({"active": ""}, {"active_seconds": None, "reject": None}),
+        ({"waited": "90.5"}, {"queue_seconds": 90, "reject": None}),
+        ({"waited": ""}, {"queue_seconds": None, "reject": None}),
+        ({"waited": "-1"}, {"reject": "bad_queue_seconds"}),
+        ({"waited": "long"}, {"reject": "bad_queue_seconds"}),
         ({"kind": "ghost"}, {"reject": "unknown_holder_kind"}),
         ({"who": ""}, {"reject": "no_holder"}),
         ({"who": "", "kind": "none"}, {"holder_kind": "none", "reject": None}),
@@ -778,7 +783,7 @@ FULL = {
 )
 def test_rows_through_a_map(tmp_path: Path, changes: dict[str, str], said: Found) -> None:
     record = {"start": "2026-10-01T00:00:00Z", "end": "2026-10-01T00:01:00Z", "held": "60", "who": "w", "kind": "workload", "cards": "2", "num": "",
-              "den": "", "active": "30", "capacity": "spot", "tokens": "", **changes}  # fmt: skip
+              "den": "", "active": "30", "capacity": "spot", "tokens": "", "waited": "", **changes}  # fmt: skip
     data = json.dumps(record) + "\n\nnot json\n"
     row, bad = read("mapped_gpu", tmp_path, data, "a.jsonl", file="jsonl", fields=FULL)
     assert {name: row[name] for name in said} == said and bad["reject"] == "bad_record"

@@ -7,7 +7,7 @@
       gpus: {value: "1"}                # parts of a card too: 0.5
 
 Other fields are the columns of gpu_usage: event_id, holder_kind (job where it is not given), node, gpu_uuid, gpu_model,
-slice_num, slice_den, namespace, capacity_type, active_seconds, state, and the token counts of a server.
+slice_num, slice_den, namespace, capacity_type, active_seconds, queue_seconds, state, and the token counts of a server.
 """
 
 from __future__ import annotations
@@ -59,11 +59,13 @@ def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> Non
 SELECT = r"""
 with numbers as (
     select
-        * exclude (gpus, slice_num, slice_den, held_seconds, active_seconds),
+        * exclude (gpus, slice_num, slice_den, held_seconds, active_seconds, queue_seconds),
         case when is_number(gpus) then rounded(plain(gpus, 0)) end as cards,
         case when is_number(held_seconds) then try_cast(round_even(rounded(plain(held_seconds, 0)), 0) as bigint) end as told,
         case when is_number(active_seconds) then try_cast(round_even(rounded(plain(active_seconds, 0)), 0) as bigint) end as active,
         active_seconds is not null as has_active,
+        case when is_number(queue_seconds) then try_cast(round_even(rounded(plain(queue_seconds, 0)), 0) as bigint) end as waited,
+        queue_seconds is not null as has_queue,
         try_cast(slice_num as integer) as part,
         try_cast(slice_den as integer) as parts,
         slice_num is not null or slice_den is not null as sliced
@@ -103,6 +105,7 @@ judged as (
             when not whole and (sliced or coalesce(millionths, 0) = 0) then 'bad_gpus'
             when sliced and (part is null or parts is null or part < 1 or part > parts) then 'bad_slice'
             when has_active and (active is null or active < 0 or active > held) then 'bad_active_seconds'
+            when has_queue and (waited is null or waited not between 0 and 1000000000) then 'bad_queue_seconds'
             when capacity_type not in ('on_demand', 'spot', 'reserved', 'owned') then 'unknown_capacity_type'
             when len(list_filter([input_tokens, cache_read_tokens, output_tokens],
                 lambda t: t is not null and (not regexp_full_match(t, '\d{1,15}')))) > 0 then 'bad_tokens'
@@ -128,6 +131,7 @@ select
     ends as interval_end,
     held as held_seconds,
     active as active_seconds,
+    waited as queue_seconds,
     try_cast(input_tokens as bigint) as input_tokens,
     try_cast(cache_read_tokens as bigint) as cache_read_tokens,
     try_cast(output_tokens as bigint) as output_tokens,

@@ -5,7 +5,8 @@
     alloctres,timelimit,nodelist,jobname
 
 Every line is one row. A job that still runs is known up to the moment of the pull (start plus elapsed); a later pull of
-it replaces it. A requeued job is one event per start. Failed, cancelled and preempted jobs held their GPUs as well. Elapsed
+it replaces it. A requeued job is one event per start. A job waits from when it was eligible, which leaves out what it waits for
+by its own wish (a begin time, jobs it depends on); where that is not told, from when it was submitted. Failed, cancelled and preempted jobs held their GPUs as well. Elapsed
 leaves out the time in which a job was suspended and held none. GPUs come from the generic entry of AllocTRES, else from the
 typed ones together; a type may be a MIG profile. Lines that hold no GPU of their own are rejected, with the reason.
 """
@@ -53,7 +54,7 @@ def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> Non
 SELECT = r"""
 with fields as (
     select
-        source_row, len(f) as field_count, f[1] as job_id, f[2] as raw_id, f[6] as account, f[13] as started, f[14] as ended,
+        source_row, len(f) as field_count, f[1] as job_id, f[2] as raw_id, f[6] as account, f[11] as submitted, f[12] as eligible, f[13] as started, f[14] as ended,
         regexp_extract(f[15], '^(?:(\d{1,5})-)?(\d{1,7}):(\d\d):(\d\d)$', ['d', 'h', 'm', 's']) as elapsed,
         nullif(regexp_extract(f[17], '^[A-Z_]+'), '') as state, f[23] as tres, nullif(nullif(f[25], ''), 'None assigned') as nodes
     from sacct_lines
@@ -63,6 +64,7 @@ clocked as (
         *,
         timezone('UTC', timezone($zone, try_cast(started as timestamp))) as begins,
         timezone('UTC', timezone($zone, try_cast(ended as timestamp))) as stops,
+        timezone('UTC', timezone($zone, coalesce(try_cast(eligible as timestamp), try_cast(submitted as timestamp)))) as could_run,
         ((coalesce(try_cast(elapsed.d as bigint), 0) * 24 + try_cast(elapsed.h as bigint)) * 60 + try_cast(elapsed.m as bigint)) * 60
             + try_cast(elapsed.s as bigint) as ran,
         nullif(regexp_extract(tres, '(?:^|,)gres/gpu=(\d+)', 1), '') as any_gpus,
@@ -102,6 +104,7 @@ select
     begins as interval_start,
     until as interval_end,
     held as held_seconds,
+    case when could_run >= timestamp '2000-01-01' and could_run <= begins then date_diff('second', could_run, begins) end as queue_seconds,
     state,
     source_row,
     case
