@@ -62,6 +62,7 @@ TABLES = (
     Published("usage_hourly", "all"),
     Published("latency_daily", "all"),
     Published("routing_daily", "all"),
+    Published("system_prompts_daily", "all"),
     Published("conversations_daily", "all"),
     Published("chains_daily", "all"),
     Published("gpu_usage", "all", "* exclude (usage_period)"),

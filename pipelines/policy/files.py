@@ -27,6 +27,8 @@ BELONGINGS = (
 TRACES = ("otel_genai", "langfuse")  # formats whose business context has no names of its own
 NO_FIELDS = ("litellm", "litellm_daily")  # formats whose fields stand where they always stand
 BODY = re.compile(r"prompt|completion|message|content|input|output|instruction|tool", re.IGNORECASE)  # of a call, in a trace
+COUNTED = ("system_prompt_tokens",)  # fields that are counts: of a prompt too, where the attribute's name says that it is one
+COUNT = re.compile(r"(tokens?|count)$", re.IGNORECASE)
 TOKEN_METERS = ("input_uncached", "cache_read", "cache_write_5m", "cache_write_1h", "output")
 TOKEN_UNITS = {"token": 1, "1K tokens": 1_000, "1M tokens": 1_000_000}
 # What the rate card can sell: meter -> the units a rate may be for, and how many of the meter make one.
@@ -272,8 +274,8 @@ class Gateway(Source):
         unknown = next((name for name in fields if name not in CONTEXT), None)
         if unknown:
             raise ValueError(f"{self.format} reads no field {unknown} from elsewhere; it does {', '.join(CONTEXT)}")
-        columns = (field if isinstance(field, str) else field.column for field in fields.values())
-        body = next((column for column in columns if column and BODY.search(column)), None)
+        columns = ((name, field if isinstance(field, str) else field.column) for name, field in fields.items())
+        body = next((column for name, column in columns if column and BODY.search(column) and not (name in COUNTED and COUNT.search(column))), None)
         if body:
             raise ValueError(f"attribute {body} may hold a prompt or an answer, which are never read")
 

@@ -24,6 +24,7 @@ _MEASURES = (
     ("Tokens per successful call", "tokens_per_success", "count"),
     ("Lost to failed attempts", "waste_percent", "percent"),
     ("Input read from prompt caches", "token_cache_hit_percent", "percent"),
+    ("Input that is system prompt", "system_prompt_percent", "percent"),
     ("Calls answered by the gateway's cache", "request_cache_hit_percent", "percent"),
     ("Below public list prices", "savings_percent", "percent"),
 )  # fmt: skip

@@ -339,4 +339,5 @@ IDLE_NIGHT = (datetime(2026, 10, 11, 1), datetime(2026, 10, 11, 5))  # the model
 CACHE_LOST = ("assistant-chat", "claude-sonnet-4-5", date(2026, 10, 22), date(2026, 10, 29))  # the time of day stood first in the prompt
 COUNTERS_UNTIL = date(2026, 10, 20)  # from then on nobody fetches the model server's counters
 
+SYSTEM_PROMPTS = {"assistant-chat": 30, "assistant-tools": 45}  # percent of the input, of projects whose calls say it
 GROWTH_PER_DAY = 0.0055  # October is about 15 % above September

@@ -48,6 +48,7 @@ EVENT = {
     "gateway_cache": "VARCHAR",  # none, exact, semantic
     "routing_reason": "VARCHAR",
     "quality_score": "DECIMAL(9,6)",
+    "system_prompt_tokens": "BIGINT",  # of the input, those of the system prompt, as the caller says; NULL where nobody does
     "latency_ms": "BIGINT",
     "input_uncached_tokens": "BIGINT",
     "cache_read_tokens": "BIGINT",
@@ -71,6 +72,7 @@ EVENT = {
 CONTEXT = (
     "gateway_team", "project", "application", "environment", "customer_id", "user_tier", "request_type", "triggered_by",
     "api_key_id", "provider", "region", "service_tier", "vector_index_id", "session_id", "routing_reason", "quality_score",
+    "system_prompt_tokens",
 )  # fmt: skip
 
 BILL_LINE = {

@@ -25,6 +25,8 @@
 --   priced_input_tokens: input tokens that metered_cost is about
 --   priced_output_tokens: output tokens that metered_cost is about
 --   success_tokens: input and output of attempts that succeeded
+--   told_input_tokens: input tokens of calls that say how much of it was the system prompt
+--   system_prompt_tokens: the part of told_input_tokens that was the system prompt
 --   cost_per_million_tokens: token_cost for a million of input and output tokens
 --   input_cost_per_million: metered cost of input for a million priced input tokens, cached ones included
 --   output_cost_per_million: metered_output_cost for a million priced output tokens
@@ -36,6 +38,7 @@
 --   output_per_input: output tokens for each input token; NULL for embeddings
 --   token_cache_hit_percent: input that the provider's prompt cache answered
 --   request_cache_hit_percent: requests that the gateway's own cache answered; another figure than the one before
+--   system_prompt_percent: system_prompt_tokens of told_input_tokens; NULL where no call says it
 --   savings_percent: effective savings rate: listed_cost below list_cost; negative where it is above
 --   flag: cost_without_requests, all_failed, unpriced (nothing is charged and calls have no price: the zero is not known), or NULL
 with pool_models as (
@@ -79,6 +82,15 @@ calls as (
         case when not is_success then contracted_cost end as failed_cost
     from counted
 ),
+prompted as (
+    select
+        p.period, s.team_id, s.project_id, s.application, s.model,
+        case when s.operation = 'embedding' then 'embedding' else 'inference' end as activity,
+        s.input_tokens as told_input_tokens, s.system_prompt_tokens
+    from system_prompts_daily s
+    join periods p on s.usage_date >= p.starts_on and s.usage_date < p.ends_on
+    where s.usage_date <= $through
+),
 -- A correction counts in the month it corrects: that of its day.
 costs as (
     select
@@ -96,6 +108,8 @@ facts as (
     select * from calls
     union all by name
     select * from costs
+    union all by name
+    select * from prompted
 ),
 sums as (
     select
@@ -119,7 +133,9 @@ sums as (
         coalesce(sum(output_tokens), 0)::bigint as output_tokens,
         coalesce(sum(priced_input_tokens), 0)::bigint as priced_input_tokens,
         coalesce(sum(priced_output_tokens), 0)::bigint as priced_output_tokens,
-        coalesce(sum(success_tokens), 0)::bigint as success_tokens
+        coalesce(sum(success_tokens), 0)::bigint as success_tokens,
+        coalesce(sum(told_input_tokens), 0)::bigint as told_input_tokens,
+        coalesce(sum(system_prompt_tokens), 0)::bigint as system_prompt_tokens
     from facts
     group by grouping sets (
         (period, activity), (period, activity, team_id), (period, activity, application), (period, activity, model),
@@ -130,6 +146,7 @@ select
     s.cost, s.token_cost, s.list_cost, s.listed_cost, s.metered_cost, s.metered_output_cost, s.failed_cost,
     s.requests, s.successes, (s.requests - s.successes)::bigint as failures, s.cache_hits, s.unpriced_events,
     s.input_tokens, s.cache_read_tokens, s.output_tokens, s.priced_input_tokens, s.priced_output_tokens, s.success_tokens,
+    s.told_input_tokens, s.system_prompt_tokens,
     for_each(s.token_cost * 1000000, s.input_tokens + s.output_tokens) as cost_per_million_tokens,
     for_each((s.metered_cost - s.metered_output_cost) * 1000000, s.priced_input_tokens) as input_cost_per_million,
     for_each(s.metered_output_cost * 1000000, s.priced_output_tokens) as output_cost_per_million,
@@ -141,6 +158,7 @@ select
     case when s.activity = 'inference' then for_each(s.output_tokens, s.input_tokens) end as output_per_input,
     percent_of(s.cache_read_tokens, s.input_tokens) as token_cache_hit_percent,
     percent_of(s.cache_hits, s.requests) as request_cache_hit_percent,
+    percent_of(s.system_prompt_tokens, s.told_input_tokens) as system_prompt_percent,
     percent_of(s.list_cost - s.listed_cost, s.list_cost) as savings_percent,
     case when s.requests = 0 and s.cost > 0 then 'cost_without_requests' when s.successes = 0 and s.cost > 0 then 'all_failed'
         when s.cost = 0 and s.unpriced_events > 0 then 'unpriced' end as flag

@@ -164,6 +164,7 @@ select
     r.gateway_cache,
     r.routing_reason,
     r.quality_score,
+    r.system_prompt_tokens,
     r.latency_ms,
     r.input_uncached_tokens,
     r.cache_read_tokens,

@@ -157,7 +157,7 @@ select
     principal, inference_profile, sub_account_id, provider, billing_account_id, model, model_as_logged,
     region, service_tier, operation, vector_index_id,
     serving_pool, trace_id, session_id, attempt, status, gateway_cache, routing_reason, quality_score,
-    latency_ms, input_uncached_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens,
+    system_prompt_tokens, latency_ms, input_uncached_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens,
     output_tokens, reasoning_tokens, audio_input_tokens, audio_output_tokens, avoided_input_tokens,
     avoided_output_tokens, images, search_units, queries, requests,
     context_tier, list_cost, contracted_cost,

@@ -104,6 +104,16 @@ def test_the_key_the_team_and_the_tags_of_a_spend_log(tmp_path: Path) -> None:
     assert plain["latency_ms"] == 1500
 
 
+@pytest.mark.parametrize(
+    ("said", "known"), [(1200, 1200), ("1200", 1200), (0, 0), (None, None), ("You are a helpful", None), (-5, None), (1.5, None), (10**14, None)],
+)
+def test_the_tokens_of_the_system_prompt_are_a_count_or_not_known(tmp_path: Path, said: Any, known: int | None) -> None:
+    (row,) = of_lines(tmp_path, log(meta={"requester_metadata": {"system_prompt_tokens": said}}))
+    assert (row["system_prompt_tokens"], row["reject"]) == (known, None)
+    (row,) = of_lines(tmp_path, log(meta={"requester_metadata": {"system_prompt_tokens": 7}, "spend_logs_metadata": {"system_prompt_tokens": said}}))
+    assert row["system_prompt_tokens"] == (7 if said is None else known)
+
+
 def test_a_later_row_of_the_same_call_is_a_newer_version(tmp_path: Path) -> None:
     rows = of_lines(tmp_path, log(updated_at="2026-09-01T10:00:05Z"), log(updated_at="2026-09-01 10:00:04.9"), log())
     assert rows[0]["event_version"] > rows[1]["event_version"] > rows[2]["event_version"] == ""

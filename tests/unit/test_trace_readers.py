@@ -142,6 +142,14 @@ def test_the_source_says_who_it_is_and_how_it_counts(tmp_path: Path) -> None:
     assert row["reject"] == "tokens_not_disjoint"
 
 
+def test_the_tokens_of_the_system_prompt_by_their_own_name_or_the_source_s(tmp_path: Path) -> None:
+    line = export(span(1, **{**usage(100, 5), "system_prompt_tokens": 40, "app.prompt.system_tokens": 30}))
+    (row,) = otel(tmp_path, line)
+    assert row["system_prompt_tokens"] == 40
+    (row,) = otel(tmp_path, line, fields={"system_prompt_tokens": "app.prompt.system_tokens"})
+    assert row["system_prompt_tokens"] == 30
+
+
 BAD_SPANS = [
     ('{"resourceSpans": [{"resource"', "bad_json"),
     ({"resourceLogs": []}, "no_spans"),
@@ -391,11 +399,14 @@ def test_fields_of_traces_may_have_words_or_a_value(tmp_path: Path, form: str) -
 def test_fields_of_traces_are_context_and_never_name_a_body() -> None:
     ok = {"name": "a", "format": "otel_genai", "fields": {"gateway_team": "team.id"}}
     assert Gateway(**ok).fields == {"gateway_team": "team.id"}
+    assert Gateway(**ok | {"fields": {"system_prompt_tokens": "app.prompt.system_tokens"}}).fields
     for wrong, why in (
         (ok | {"format": "litellm"}, "reads no `fields`"),
         (ok | {"fields": {"project": {"column": "gen_ai.output.messages"}}}, "never read"),
         (ok | {"fields": {"project": "gen_ai.input.messages"}}, "never read"),
         (ok | {"fields": {"project": "gen_ai.prompt.0.content"}}, "never read"),
+        (ok | {"fields": {"system_prompt_tokens": "gen_ai.system.prompt"}}, "never read"),
+        (ok | {"fields": {"project": "app.prompt.system_tokens"}}, "never read"),
         (ok | {"fields": {"input_tokens": "x"}}, "gateway_team"),
     ):
         with pytest.raises(ValueError, match=why):

@@ -67,6 +67,13 @@ def payload(event: Event) -> dict[str, Any]:
     }
 
 
+def _system_prompt(event: Event) -> int | None:
+    """What the few callers that count their system prompt say."""
+    percent = company.SYSTEM_PROMPTS.get(event.project or "")
+    asked = event.input_uncached + event.cache_read + event.cache_write_5m + event.cache_write_1h
+    return max(asked, 0) * percent // 100 if percent else None
+
+
 def _metadata(event: Event, usage: dict[str, Any]) -> dict[str, Any]:
     requester = {
         "environment": event.environment,
@@ -78,7 +85,7 @@ def _metadata(event: Event, usage: dict[str, Any]) -> dict[str, Any]:
         "vector_index_id": event.vector_index_id,
         "session_id": event.session_id,
     }
-    logged = {"routing_reason": event.routing_reason, "quality_score": event.quality_score}
+    logged = {"routing_reason": event.routing_reason, "quality_score": event.quality_score, "system_prompt_tokens": _system_prompt(event)}
     return {
         "user_api_key_hash": event.api_key and api_key_hash(event.api_key),
         "user_api_key_alias": event.api_key,

@@ -37,7 +37,7 @@ from pipelines.sources.texts import json_path, json_paths
 
 SAID = (
     "project", "application", "environment", "customer_id", "user_tier", "request_type", "triggered_by", "vector_index_id",
-    "session_id", "routing_reason", "quality_score",
+    "session_id", "routing_reason", "quality_score", "system_prompt_tokens",
 )  # fmt: skip
 CALLER_NAMES = {"gateway_team": "team", **{name: name for name in SAID}}
 

@@ -159,6 +159,7 @@ select
     if(upper(level) = 'ERROR', 'failure', 'success') as status,
     {_context("routing_reason")},
     {_context("quality_score")},
+    {_context("system_prompt_tokens")},
     coalesce(
         try_cast(latency as decimal(24, 6)) * 1000,
         date_diff('microsecond', any_time(start_time, 'UTC'), any_time(end_time, 'UTC')) * 0.001

@@ -247,6 +247,8 @@ def clean(
         "status": "outcome",
         "gateway_cache": "if(hit, if(cache = 'semantic', 'semantic', 'exact'), 'none')",
         "quality_score": "try_cast(quality_score as decimal(9, 6))",
+        "system_prompt_tokens": f"case when whole_number(said(system_prompt_tokens)) and count_of(said(system_prompt_tokens)) between 0 and {MAX_TOKENS}"
+        " then count_of(said(system_prompt_tokens)) end",
         "latency_ms": "try_cast(try_cast(latency_ms as decimal(24, 6)) as bigint)",
         "avoided_input_tokens": "if(hit and n_avoided_input_tokens = 0, n_input_tokens, n_avoided_input_tokens)",
         "avoided_output_tokens": "if(hit and n_avoided_output_tokens = 0, n_output_tokens, n_avoided_output_tokens)",

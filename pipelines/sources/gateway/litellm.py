@@ -31,7 +31,7 @@ from pipelines.sources.gateway.lines import (
 
 _REQUESTER = dict.fromkeys(
     ("environment", "application", "customer_id", "user_tier", "request_type", "triggered_by", "vector_index_id", "project",
-     "session_id", "routing_reason", "quality_score"),
+     "session_id", "routing_reason", "quality_score", "system_prompt_tokens"),
     "VARCHAR",
 )  # fmt: skip
 _USAGE = {
@@ -174,6 +174,7 @@ select
     f.cache_hit as gateway_cache,
     coalesce(s.routing_reason, r.routing_reason) as routing_reason,
     coalesce(s.quality_score, r.quality_score) as quality_score,
+    coalesce(s.system_prompt_tokens, r.system_prompt_tokens) as system_prompt_tokens,
     coalesce(
         round(try_cast(f.response_time as decimal(24, 6)) * 1000, 0),
         try_cast(f.request_duration_ms as decimal(24, 6)),

@@ -200,7 +200,7 @@ select
     c.trace as trace_id,
     c.session_id,
     if(c.status_code in ('2', 'STATUS_CODE_ERROR') or c.error is not null, 'failure', 'success') as status,
-    c.routing_reason, c.quality_score,
+    c.routing_reason, c.quality_score, c.system_prompt_tokens,
     (date_diff('microsecond', epoch_time(c.started), epoch_time(c.ended)) * 0.001)::varchar as latency_ms,
     c.input as input_tokens,
     c.cache_read as cache_read_tokens,
