@@ -28,6 +28,7 @@ _MEASURES = (
     ("Calls answered by the gateway's cache", "request_cache_hit_percent", "percent"),
     ("Below public list prices", "savings_percent", "percent"),
 )  # fmt: skip
+_IF_TOLD = ("system_prompt_percent",)  # few calls say it: left out where none does
 _RETRIEVAL = (
     ("Vector indexes, all that they cost", "cost", "money"),
     ("Embedding new documents", "new_embedding_cost", "money"),
@@ -85,7 +86,8 @@ def of_team(con: duckdb.DuckDBPyConnection, period: str, team_id: str) -> Used |
     if not any((found, budgets, expected, retrieval, queue)):
         return None
     now, before, embeddings = found.get((period, "inference"), {}), found.get(("", "inference"), {}), found.get((period, "embedding"), {})
-    measures = [Measure(label, kind, now.get(key), before.get(key), embeddings.get(key)) for label, key, kind in _MEASURES] if now or embeddings else []
+    shown = [one for one in _MEASURES if one[1] not in _IF_TOLD or any(row.get(one[1]) is not None for row in (now, before))]
+    measures = [Measure(label, kind, now.get(key), before.get(key), embeddings.get(key)) for label, key, kind in shown] if now or embeddings else []
     beside = (*_beside(_RETRIEVAL, retrieval, period), *_beside(_QUEUE, queue, period))
     currency = next((one["currency"] for one in (*found.values(), *budgets, *retrieval.values()) if one["currency"]), "")
     return Used(currency, tuple(measures), beside, bool(before), bool(embeddings), tuple(budgets), expected)

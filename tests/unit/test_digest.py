@@ -169,6 +169,38 @@ def test_how_well_it_was_used_is_on_the_statement_and_in_the_workbook() -> None:
     assert other and other.measures == () and [one["title"] for one in other.budgets] == ["Other"] and other.forecast is None
 
 
+def test_retrieval_and_waiting_for_gpus_stand_beside_calls_of_models() -> None:
+    """What nobody says is n/a; a team without an index and without jobs has no such lines; the system prompt has a line where a call says it."""
+    con = known(company(days=2, projects=1))
+    con.execute(
+        f"""
+        create table rag_costs as
+        select period, team_id, 'USD' as currency, cost::{MONEY} as cost, null::{MONEY} as new_embedding_cost, null::{MONEY} as re_embedding_cost, 1.5::{MONEY} as unknown_embedding_cost,
+            0::{MONEY} as clean_up_cost, cost_per_query::{MONEY} as cost_per_query, null::{MONEY} as cost_per_document, indexes
+        from (values ('2026-10', 'search', 20, 0.025, 2), ('2026-09', 'search', 15, 0.03, 2), ('2026-10', '*', 99, 9, 3), ('2026-10', 'support', 0, 0, 0)) t(period, team_id, cost, cost_per_query, indexes)
+        """
+    )
+    con.execute(
+        """
+        create table gpu_queue as
+        select '2026-10' as period, day as usage_date, cluster, 'search' as team_id, jobs, mean::decimal(38, 2) as mean_queue_minutes, p95::decimal(38, 2) as p95_queue_minutes
+        from (values (null::date, '*', 12, 10.25, 61.04), (date '2026-10-05', '*', 3, 1, 1), (null, 'batch', 9, 2, 2)) t(day, cluster, jobs, mean, p95)
+        """
+    )
+    files = workbook.files(con, period="2026-10", version=0, team_id="search")
+    said = told(files["APN-2026-10-search-draft.html"].decode())
+    assert "Vector indexes, all that they cost 20.00 15.00" in said and "Embedding documents again n/a n/a" in said and "Cost per search 0.0250 0.0300" in said
+    assert "GPU jobs that started 12 n/a" in said and "Minutes waited for GPUs, mean 10.2 n/a" in said and "Minutes waited for GPUs, P95 61.0 n/a" in said
+    rows = {row[1]: row[2:4] for row in opened(files["APN-2026-10-search-draft.xlsx"])["Usage"].iter_rows(values_only=True) if row[1]}
+    assert rows["Cost per search"] == (0.025, 0.03) and rows["Minutes waited for GPUs, P95"] == (61.04, "n/a") and rows["Cost per document"] == ("n/a", "n/a")
+    assert "Input that is system prompt" not in rows
+    other = used.of_team(con, "2026-10", "support")
+    assert other and other.beside == ()
+    con.execute("alter table efficiency add column system_prompt_percent decimal(38, 2) default 12.5")
+    found = used.of_team(con, "2026-10", "search")
+    assert found and [(one.now, one.before) for one in found.measures if one.label == "Input that is system prompt"] == [(Decimal("12.5"), Decimal("12.5"))]
+
+
 def test_the_week_of_each_night_stays_and_the_door_leads_to_the_newest(small_company: Home) -> None:
     weeks = {folder.name: sorted(path.name for path in folder.iterdir()) for folder in (small_company.reports / "weekly").iterdir()}
     assert set(weeks) == {"2026-W40", "2026-W43"} and "search.html" in weeks["2026-W40"]
