@@ -14,7 +14,7 @@ from pipelines.render.figures import ZERO, Row
 
 MOST_ALIKE = 10  # pots that differ only in their days and units
 _SPECIAL = {
-    "gpu_idle": "Idle GPUs", "gpu_reserved_idle": "GPUs held and idle", "gpu_server_idle": "Model servers held and idle", "gpu_stranded": "Rests of sliced GPUs", "gpu_jobs": "GPU jobs",
+    "gpu_idle": "Idle GPUs", "gpu_queue": "Waiting for GPUs", "gpu_reserved_idle": "GPUs held and idle", "gpu_server_idle": "Model servers held and idle", "gpu_stranded": "Rests of sliced GPUs", "gpu_jobs": "GPU jobs",
     "gpu_serving": "Own model servers", "unseen_serving": "Calls past the gateways", "query": "Vector queries", "platform": "Platform overhead", "index_maintenance": "Index upkeep",
     "vector_storage": "Index storage", "vector_queries": "Index searches", "vector_writes": "Index writes", "commitment_idle": "Unused commitment",
 }  # fmt: skip
