@@ -7,6 +7,7 @@ rows in the bookkeeping say that it counts. A kill in between leaves at most a l
 run removes. What is refused is said every night until the file changes or goes; it stops nothing else.
 
 States of source_files: landed (each file of many small ones, with its own counts); page (a further file of a landed set); same_content (landed already, from another path);
+metadata (it describes files beside it);
 waiting (a set that is not whole yet); held (a bill that falls short of the one it replaces, or claims days of another source); superseded (a set that a newer one overtook before it landed); refused.
 """
 
@@ -70,6 +71,7 @@ class Found:
     reader: str
     parts: tuple[sets.Part, ...] = ()  # what each manifest lists; the manifests are the last of the files
     many: bool = False  # small files that are read as one
+    beside: tuple[Path, ...] = ()  # what describes the files
 
     @property
     def data(self) -> int:
@@ -317,7 +319,7 @@ def _find(
             if not contents or (len(contents) < len(batch) and not format_.pages):
                 continue
             for pages in _page_sets(contents, problems) if format_.pages else [contents]:
-                yield Found(tuple(f for f, _ in pages), tuple(c for _, c in pages), entry, format_, reader, set_.parts)
+                yield Found(tuple(f for f, _ in pages), tuple(c for _, c in pages), entry, format_, reader, set_.parts, beside=set_.beside)
 
 
 def _sets(
@@ -329,11 +331,18 @@ def _sets(
     if not format_.manifests and not format_.pair:
         return [sets.Set((file,)) for file in files]
     seen = {row[0] for row in unchanged}
+    told: list[sets.Said] = []
+    metadata: list[File] = []
+    if format_.beside:
+        files, metadata = sets.describing(files, format_.beside, format_.manifests.names if format_.manifests else (), told)
     whole, said = sets.assemble(files, format_.manifests, format_.pair)
+    said += told
     for state, reason, file in said:
         if state != "superseded" or file.name not in seen:
             problems.append(_problem(state, reason, file, format_=format_.name))
-    return [set_ for set_ in whole if set_.newest or any(file.name in seen for file in set_.all)]
+    return [
+        replace(set_, beside=sets.beside(set_, metadata)) for set_ in whole if set_.newest or any(file.name in seen for file in set_.all)
+    ]
 
 
 def _changed_since(found: Found, hashes: dict[tuple[str, str], str]) -> str | None:
@@ -559,7 +568,7 @@ def _read(con: duckdb.DuckDBPyConnection, home: Home, found: Found) -> None:
     elif found.kind == "gateway" and found.contents[0].bom:
         paths = (without_bom(paths[0], copies),)
     con.execute("drop table if exists temp.parsed; drop table if exists temp.coverage; drop table if exists temp.ignored")
-    delivery = Delivery(found.delivery_id, found.kind, found.source, paths, lines, blank, manifests)
+    delivery = Delivery(found.delivery_id, found.kind, found.source, paths, lines, blank, manifests, found.beside)
     try:
         found.format.read(con, delivery, found.entry)
         if runs:
@@ -783,11 +792,11 @@ def _problem(
 
 
 def _remember(con: duckdb.DuckDBPyConnection, problems: list[dict[str, Any]]) -> None:
-    """The rows of what is refused, waiting, held or superseded now, in place of last night's."""
-    old = con.execute("select count(*) from source_files where state in ('refused', 'waiting', 'held', 'superseded')").fetchall()[0][0]
+    """The rows of what is refused, waiting, held, superseded or metadata now, in place of last night's."""
+    old = con.execute("select count(*) from source_files where state in ('refused', 'waiting', 'held', 'superseded', 'metadata')").fetchall()[0][0]
     if old or problems:
         with transaction(con):
-            con.execute("delete from source_files where state in ('refused', 'waiting', 'held', 'superseded')")
+            con.execute("delete from source_files where state in ('refused', 'waiting', 'held', 'superseded', 'metadata')")
             _insert(con, "source_files", problems)
 
 

@@ -1,5 +1,6 @@
 """Which files arrive together, where a format says more than one file: what a manifest lists, and pairs of datasets.
 
+Metadata only describes files: it is no part of what arrives.
 A vendor writes a manifest after the files it lists, so it is the mark that the set is whole. A set waits until its
 manifest and every listed file are there, with the bytes that the manifest tells. Of two sets of one report and period
 only the newer one counts. Nothing here opens a data file.
@@ -8,7 +9,7 @@ only the newer one counts. Nothing here opens a data file.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -48,6 +49,7 @@ class Set:
     parts: tuple[Part, ...] = ()
     version: str = ""
     newest: bool = True
+    beside: tuple[Path, ...] = ()  # what describes the files, and is no part of the delivery
 
     @property
     def all(self) -> tuple[File, ...]:
@@ -71,6 +73,35 @@ def assemble(
     if pair:
         whole = _paired(whole, pair, said)
     return sorted(whole, key=lambda set_: set_.order), said
+
+
+def describing(files: list[File], tells: Callable[[str], str], manifests: tuple[str, ...], said: list[Said]) -> tuple[list[File], list[File]]:
+    """The files without the JSON that is no manifest, and what of that describes others; what it tells is said."""
+    others: list[File] = []
+    found: list[File] = []
+    for file in files:
+        if not file.name.endswith((".json", ".json.gz")) or file.name.endswith(manifests):
+            others.append(file)
+            continue
+        try:
+            said.append(("metadata", tells(_text(file)), file))
+            found.append(file)
+        except (ValueError, RecursionError, OSError, EOFError):
+            fix = "deliver it as the vendor wrote it, or remove it"
+            said.append(("refused", str(Refused("neither a manifest nor metadata of the files beside it", file.name, fix)), file))
+    return others, found
+
+
+def beside(set_: Set, metadata: list[File]) -> tuple[Path, ...]:
+    """The metadata that describes a set: it stands in a folder above, or in a folder `metadata` beside it or above."""
+    folders = PurePosixPath(set_.files[0].name).parents
+    return tuple(file.path for file in metadata if _described(PurePosixPath(file.name)) in folders)
+
+
+def _described(metadata: PurePosixPath) -> PurePosixPath:
+    """The folder of what a metadata file describes."""
+    below = list(reversed(metadata.parents))[3:]  # without `.`, the kind and the source
+    return next((folder.parent for folder in below if folder.name.lower() == "metadata"), metadata.parent)
 
 
 # --- manifests -----------------------------------------------------------------------------------------------------
@@ -123,13 +154,21 @@ def _read(file: File, rules: Manifests) -> Manifest:
     if file.bytes > MAX_MANIFEST:
         raise Refused(f"a manifest of more than {MAX_MANIFEST >> 20} MB", file.name, fix)
     try:
-        with open_content(file.path) as handle:
-            manifest = rules.read(handle.read().decode("utf-8-sig"))
+        manifest = rules.read(_text(file))
     except (ValueError, RecursionError, OSError, EOFError):
         raise Refused("not a manifest that can be read", file.name, fix) from None
     if not manifest.files:
         raise Refused("the manifest lists no files", file.name, fix)
     return manifest
+
+
+def _text(file: File) -> str:
+    """The content; ValueError where it is too large or no UTF-8."""
+    with open_content(file.path) as handle:
+        data = handle.read(MAX_MANIFEST + 1)
+    if len(data) > MAX_MANIFEST:
+        raise ValueError("too large")
+    return data.decode("utf-8-sig")
 
 
 def _find(manifest: File, listed: str, there: dict[str, File]) -> File | None:

@@ -228,6 +228,7 @@ class Delivery:
     lines: int  # physical lines of text formats, blank ones included; 0 for Parquet
     blank: int
     manifests: tuple[Path, ...] = ()  # that list the paths
+    beside: tuple[Path, ...] = ()  # that describe them, and are no part of what arrived
 
 
 @dataclass(frozen=True)
@@ -261,6 +262,8 @@ class Format:
     `document` says that a file is one JSON document, perhaps all of it on one line.
     `pages` says that files of one folder may continue each other (`has_more`) and arrive as one delivery.
     `manifests` says that files may arrive with a manifest that lists them, as one delivery.
+    `beside` says in words what a JSON file beside the data tells of it (ValueError: nothing); it describes what stands in its folder and
+    below, and from a folder `metadata` on what stands in the folder around that.
     `small_files` says that many small files of JSON lines may be read as one, because every record has an id of its own.
     `pair` names two datasets of the same money: a file or set with one of the words in its path waits for its like with
     the other word, and both arrive as one delivery.
@@ -279,6 +282,7 @@ class Format:
     document: bool = False
     needs_account: bool = False
     small_files: bool = False
+    beside: Callable[[str], str] | None = None
 
 
 def month(day: date) -> str:

@@ -1,7 +1,7 @@
 """FOCUS Cost and Usage, 1.0 to 1.4, as CSV or Parquet: a snapshot of the billing periods it names.
 
 What differs between the versions is a column's name or presence, so one reader takes the first name that is there.
-1.0 writes NULL for nothing. An export with a manifest (AWS Data Exports, Azure Cost Management) is read as one bill.
+1.0 writes NULL for nothing. Metadata beside the files must not contradict their columns. An export with a manifest (AWS Data Exports, Azure Cost Management) is read as one bill.
 Until 1.5 no column names a model: where a row does not say it either way, AWS's and Microsoft's own words for what they
 sell are looked up.
 """
@@ -14,12 +14,13 @@ import duckdb
 
 from pipelines.errors import Refused
 from pipelines.sources import Delivery, Format
-from pipelines.sources.billing import bedrock, foundry, manifests, meanings
+from pipelines.sources.billing import bedrock, focus_metadata, foundry, manifests, meanings
 from pipelines.sources.billing.tables import (
     are_empty,
     are_no_numbers,
     are_no_times,
     cover_periods,
+    header_of,
     load_tables,
     refuse_first_row,
 )
@@ -66,6 +67,8 @@ def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> Non
     """`parsed` and `coverage` (every billing account and period of the files, whole); any bad line refuses the bill."""
     macros(con)
     known_currencies(con)
+    for path in delivery.paths if delivery.beside else ():
+        focus_metadata.check(delivery, path, header_of(con, delivery, path))
     columns = {name: (name.lower(),) for name in (*REQUIRED, *OPTIONAL)}
     found = load_tables(con, delivery, "focus_rows", columns, REQUIRED, nothing=("", "NULL"), kinds=KINDS)
     if not {"ServiceProviderName", "ProviderName"} & found:
@@ -200,4 +203,6 @@ from named
 order by record
 """
 
-FORMAT = Format("focus", "billing", (".csv", ".csv.gz", ".parquet"), read, manifests=manifests.ANY)
+FORMAT = Format(
+    "focus", "billing", (".csv", ".csv.gz", ".parquet"), read, manifests=manifests.ANY, beside=focus_metadata.describe
+)

@@ -54,6 +54,17 @@ def load_tables(
     return present
 
 
+def header_of(con: duckdb.DuckDBPyConnection, delivery: Delivery, path: Path) -> list[str]:
+    """The names of a file's columns."""
+    if path.suffix != ".parquet":
+        return csv_header(delivery, path)
+    try:
+        rows = con.execute("select column_name from (describe from read_parquet($path))", {"path": glob.escape(str(path))}).fetchall()
+    except duckdb.Error:
+        raise Refused("not a readable Parquet file", where(delivery, path), "deliver the file again, whole") from None
+    return [row[0] for row in rows]
+
+
 def refuse_first_row(
     con: duckdb.DuckDBPyConnection, delivery: Delivery, select: str, params: dict[str, object] | None = None
 ) -> None:
