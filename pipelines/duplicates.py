@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 import duckdb
 
+from pipelines import traces
 from pipelines.home import Home
 from pipelines.sources import EVENT, GPU_USAGE
 from pipelines.warehouse import transaction
@@ -27,12 +28,12 @@ def _payload(columns: Iterable[str]) -> str:
 # kind -> (select list over the lake, order of preference, condition of "superseded")
 _KINDS = {
     "gateway": (
-        f"usage_date, event_version as version, {_payload(EVENT)}",
+        f"usage_date, occurred_at, event_version as version, {_payload(EVENT)}",
         "version desc, payload desc, seq, source_file, source_row",
         "version <> best_version",
     ),
     "gpu": (
-        f"interval_start::date as usage_date, '' as version, {_payload(GPU_USAGE)}",
+        f"interval_start::date as usage_date, interval_start as occurred_at, '' as version, {_payload(GPU_USAGE)}",
         "seq desc, source_row desc",
         "true",
     ),
@@ -54,7 +55,9 @@ def compare(con: duckdb.DuckDBPyConnection, home: Home, kind: str, source: str) 
         " source_file varchar, source_row bigint, usage_date date, outcome varchar)"
     )
     con.execute("create or replace temp table compared(event_id varchar)")
-    buckets = _suspects(con, new, old) if new else 0
+    traces.find_around(con, source)
+    around = [str(home.lake / file) for (file,) in con.execute(AROUND).fetchall()]
+    buckets = _suspects(con, new, old, around) if new or around else 0
     for bucket in range(buckets):
         con.execute(
             f"""
@@ -64,10 +67,13 @@ def compare(con: duckdb.DuckDBPyConnection, home: Home, kind: str, source: str) 
                 from read_parquet($files, union_by_name = true)
                 where hash(event_id) in (select h from suspects where bucket = $bucket)
             )
-            select l.*, f.seq
+            select l.*, f.seq, a.event is not null or x.event_id is not null as encloses
             from landed l
             join (select distinct delivery_id, seq from source_files where kind = $kind and state = 'landed') f
                 on f.delivery_id = l.delivery_id
+            left join around a on a.delivery_id = l.delivery_id and a.event = md5_number_lower(l.event_id) and a.occurred_at = l.occurred_at
+            left join (select distinct delivery_id, source_file, source_row, event_id from event_losers where outcome = 'enclosing') x
+                on x.delivery_id = l.delivery_id and x.source_file = l.source_file and x.source_row = l.source_row and x.event_id = l.event_id
             """,
             {"files": files, "bucket": bucket, "kind": kind},
         )
@@ -81,13 +87,17 @@ def compare(con: duckdb.DuckDBPyConnection, home: Home, kind: str, source: str) 
                     first_value(version) over preference as best_version,
                     first_value(payload) over preference as best_payload
                 from contenders
-                window preference as (partition by event_id order by {order})
+                window preference as (partition by event_id order by encloses, {order})
             )
             select
                 $source, event_id, delivery_id, source_file, source_row, usage_date,
-                case when payload = best_payload then 'duplicate' when {superseded} then 'superseded' else 'conflict' end
+                case
+                    when encloses then 'enclosing'
+                    when payload = best_payload then 'duplicate'
+                    when {superseded} then 'superseded'
+                    else 'conflict' end
             from ranked
-            where place > 1
+            where place > 1 or encloses
             """,
             {"source": source},
         )
@@ -95,17 +105,30 @@ def compare(con: duckdb.DuckDBPyConnection, home: Home, kind: str, source: str) 
         con.execute("delete from event_losers where source = ? and event_id in (from compared)", [source])
         con.execute("insert into event_losers by name from losers")
         _count(con, kind, source)
-    for table in ("suspects", "contenders", "losers", "compared"):
+    for table in ("suspects", "contenders", "losers", "compared", "around"):
         con.execute(f"drop table if exists temp.{table}")
 
 
-def _suspects(con: duckdb.DuckDBPyConnection, new: list[str], old: list[str]) -> int:
-    """Temp table `suspects(h, bucket)`: hashes of ids that a new delivery has and that stand anywhere twice."""
-    con.execute("create or replace temp table new_ids as select hash(event_id) as h from read_parquet(?)", [new])
+AROUND = """
+select distinct f.lake_file
+from source_files f
+join around a on a.delivery_id = f.delivery_id
+where f.state = 'landed' and f.good > 0
+order by 1
+"""
+
+
+def _suspects(con: duckdb.DuckDBPyConnection, new: list[str], old: list[str], around: list[str]) -> int:
+    """Temp table `suspects(h, bucket)`: hashes of ids that a new delivery has and that stand anywhere twice, or that enclose a call."""
+    ids = "select hash(event_id) as h from read_parquet($new)" if new else "select null::ubigint as h limit 0"  # a delivery may hold spans and no call
+    con.execute(f"create or replace temp table new_ids as {ids}", {"new": new} if new else {})
     again = "select h from new_ids group by h having count(*) > 1"
     if old:
         again += " union select hash(event_id) from read_parquet($old) where hash(event_id) in (from new_ids)"
-    con.execute(f"create or replace temp table twice as {again}", {"old": old} if old else {})
+    if around:
+        again += " union select hash(event_id) from read_parquet($around) where md5_number_lower(event_id) in (select event from around)"
+    params = {name: files for name, files in (("old", old), ("around", around)) if files}
+    con.execute(f"create or replace temp table twice as {again}", params)
     (count,) = con.execute("select count(*) from twice").fetchall()[0]
     buckets = -(-count // BUCKET)
     con.execute(
@@ -127,7 +150,7 @@ def _count(con: duckdb.DuckDBPyConnection, kind: str, source: str) -> None:
             select
                 s.delivery_id, s.path,
                 count(*) filter (x.outcome = 'duplicate') as duplicate,
-                count(*) filter (x.outcome = 'superseded') as superseded,
+                count(*) filter (x.outcome in ('superseded', 'enclosing')) as superseded,
                 count(*) filter (x.outcome = 'conflict') as conflict
             from source_files s
             left join event_losers x on x.delivery_id = s.delivery_id and x.source_file = s.path

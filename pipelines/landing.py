@@ -28,7 +28,7 @@ from typing import Any
 
 import duckdb
 
-from pipelines import duplicates, overlaps, sets, shrinking, small_files
+from pipelines import duplicates, overlaps, sets, shrinking, small_files, traces
 from pipelines.books import Arrivals
 from pipelines.content import MAX_DOCUMENT, MAX_LINE, Content, inspect, locate, open_content, without_bom
 from pipelines.errors import Refused
@@ -134,6 +134,7 @@ def prepare(con: duckdb.DuckDBPyConnection) -> None:
             source varchar, event_id varchar, delivery_id varchar, source_file varchar, source_row bigint, usage_date date, outcome varchar);
         """
     )
+    traces.prepare(con)
     columns = con.execute("select column_name from duckdb_columns() where table_name = 'event_losers'").fetchall()
     if ("source_file",) not in columns:  # a warehouse from before many files could be one delivery: compare all again
         with transaction(con):
@@ -523,6 +524,7 @@ def _land_one(con: duckdb.DuckDBPyConnection, home: Home, found: Found, arrived:
     with transaction(con):
         _forget(con, kind, source, delivery_id)
         days = _days(con, kind, source, delivery_id, arrived[1])
+        open_spans = traces.keep(con, source, delivery_id)
         rows = [
             {
                 **_file_row(file, found, content, "landed"),
@@ -531,7 +533,7 @@ def _land_one(con: duckdb.DuckDBPyConnection, home: Home, found: Found, arrived:
                 "seq": arrived[0],
                 "night": arrived[1],
                 "lake_file": lake_file,
-                "inserted": None if kind in ("gateway", "gpu") and count["good"] else count["good"],
+                "inserted": None if kind in ("gateway", "gpu") and (count["good"] or open_spans) else count["good"],
                 "duplicate": 0,
                 "superseded": 0,
                 "conflict": 0,
@@ -547,11 +549,17 @@ def _land_one(con: duckdb.DuckDBPyConnection, home: Home, found: Found, arrived:
         _insert(con, "source_files", rows)
         _insert(con, "source_files", pages)
         _insert(con, "quarantine", quarantined)
-    con.execute("drop table if exists temp.parsed; drop table if exists temp.coverage; drop table if exists temp.ignored")
+    _drop_left(con)
     report.new += 1
     report.lines += sum(count["lines"] for count in counts)
     report.good += sum(count["good"] for count in counts)
     report.rejected += sum(count["rejected"] for count in counts)
+
+
+def _drop_left(con: duckdb.DuckDBPyConnection) -> None:
+    """What a reader leaves."""
+    for table in ("parsed", "coverage", "ignored", "kept_spans"):
+        con.execute(f"drop table if exists temp.{table}")
 
 
 def _read(con: duckdb.DuckDBPyConnection, home: Home, found: Found) -> None:
@@ -567,7 +575,7 @@ def _read(con: duckdb.DuckDBPyConnection, home: Home, found: Found) -> None:
         lines, blank = runs.rows, 0
     elif found.kind == "gateway" and found.contents[0].bom:
         paths = (without_bom(paths[0], copies),)
-    con.execute("drop table if exists temp.parsed; drop table if exists temp.coverage; drop table if exists temp.ignored")
+    _drop_left(con)
     delivery = Delivery(found.delivery_id, found.kind, found.source, paths, lines, blank, manifests, found.beside)
     try:
         found.format.read(con, delivery, found.entry)
@@ -766,7 +774,7 @@ def _forget(con: duckdb.DuckDBPyConnection, kind: str, source: str, delivery_id:
     was = con.execute("delete from source_files where delivery_id = ? and state in ('landed', 'page')", [delivery_id]).fetchall()[0][0]
     if not was:
         return
-    for table in ("quarantine", "delivery_days", "bill_coverage", "usage_coverage"):
+    for table in ("quarantine", "delivery_days", "bill_coverage", "usage_coverage", "trace_spans"):
         con.execute(f"delete from {table} where delivery_id = ?", [delivery_id])
     if con.execute("select count(*) from duckdb_tables() where table_name = 'logged_models'").fetchall()[0][0]:
         con.execute("delete from logged_models where delivery_id = ?", [delivery_id])

@@ -3,7 +3,7 @@
 A call is a span that generates (chat, text_completion, generate_content), embeds, or has usage and is no agent, workflow,
 tool or retrieval. Frameworks repeat the usage of a call
 in the spans around it, so a call that encloses another one with usage of its own is not counted; the two may stand on
-different lines of the file. Token counts are inclusive: the input contains what was read from and written to a cache, the
+different lines of the file, and in different files: `kept_spans` is what is left to say of that (pipelines/traces.py). Token counts are inclusive: the input contains what was read from and written to a cache, the
 output contains reasoning; `tokens: exclusive` says that a source does otherwise. Cache writes count as five minutes. A
 span has no team and no cost of its own: `fields` of the source name the span or resource attributes that tell whose it is.
 Only attributes known by name are kept, and none that holds a prompt, an answer or a message.
@@ -30,6 +30,7 @@ from pipelines.sources.gateway.lines import (
     note_ignored,
     number_lines,
 )
+from pipelines.traces import find_enclosing
 
 # What an attribute is called, the current name first, then those of earlier conventions and of exporters.
 NAMES = {
@@ -85,7 +86,8 @@ def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> Non
     named = ", ".join(f"coalesce({', '.join(_places(name, group, own, params))}) as {name}" for name, group in names.items())
     con.execute(CALLS.replace("{named}", named), params)
     con.execute("drop table spans")
-    con.execute(ENCLOSING)
+    find_enclosing(con, "calls")
+    con.execute(KEPT)
     clean(con, SELECT, inclusive=getattr(source, "tokens", None) != "exclusive", fault="fault")
     con.execute("drop table calls")
     con.execute("drop table enclosing")
@@ -164,23 +166,31 @@ select
         end as does
 from named
 """
-# Spans around a call that has usage; those in a circle of spans enclose nothing.
-ENCLOSING = """
-create or replace temp table enclosing as
-with recursive up(trace, span, does, inner_span) as (
-    select trace, parent, does, span from calls where does is not null and used and parent is not null
+# What spans in other files may stand within or around: calls, what is below them, and what is below a span that is not here.
+KEPT = """
+create or replace temp table kept_spans as
+with recursive below(trace, span) as (
+    select c.trace, c.span
+    from calls c
+    where c.span is not null and (c.does is not null or (c.parent is not null
+        and not exists (select 1 from calls p where p.trace = c.trace and p.span = c.parent)))
     union
-    select u.trace, c.parent, u.does, u.inner_span
-    from up u
-    join calls c on c.trace = u.trace and c.span = u.span
-    where c.parent is not null
-),
-circles as (
-    select distinct trace, span from up where span = inner_span
+    select c.trace, c.span
+    from below b
+    join calls c on c.trace = b.trace and c.parent = b.span
+    where c.span is not null
 )
-select distinct u.trace, u.span, u.does
-from up u
-anti join circles c on c.trace = u.trace and (c.span = u.span or c.span = u.inner_span)
+select distinct
+    md5_number_lower(c.trace) as trace,
+    md5_number_lower(c.span) as span,
+    md5_number_lower(c.parent) as parent,
+    c.does,
+    c.used,
+    case when c.does is not null and e.span is null then md5_number_lower(coalesce(said(c.response_id), c.trace || '-' || c.span)) end as event,
+    epoch_time(c.started) as occurred_at
+from calls c
+semi join below b on b.trace = c.trace and b.span = c.span
+left join enclosing e on e.trace = c.trace and e.span = c.span and e.does = c.does
 """
 SELECT = """
 select
