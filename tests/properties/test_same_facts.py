@@ -365,3 +365,12 @@ def test_a_usage_report_counts_the_same_in_every_format(tmp_path: Path, format_:
         wanted[line.day, None if format_ == "databricks_usage" else line.model, meter] += line.billed_cost if format_ == "databricks_usage" else line.quantity or 0
     assert found == wanted
     assert {day for _, _, day in coverage} == {DAYS[0] + timedelta(days=n) for n in range(4)}
+
+
+# --- the README ----------------------------------------------------------------------------------------------------
+
+
+def test_every_format_has_a_row_under_its_kind() -> None:
+    table = (Path(__file__).parents[2] / "README.md").read_text().split("| kind · format |")[1].split("\n\n")[0]
+    rows = [line.split("|")[1].split() for line in table.splitlines() if line.startswith("| ") and "`" in line.split("|")[1]]
+    assert {(name.strip("`,"), kind) for kind, *names in rows for name in names} == {(name, registry.find(name).kind) for name in registry.READERS}
