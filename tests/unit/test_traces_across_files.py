@@ -6,17 +6,18 @@ import itertools
 import json
 import random
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
-from pipelines import landing, traces
+from pipelines import jobs, landing, traces
 from pipelines.home import Home
 from pipelines.policy.files import Sources
 from pipelines.warehouse import memory
-from tests.conftest import quiet
+from tests.conftest import empty_home, quiet
 from tests.unit.test_landing_gateways import NIGHT, Seen
 from tests.unit.test_trace_readers import export, span, usage
 
@@ -61,8 +62,7 @@ OUTER, INNER = span(2, **usage(100, 9)), span(5, 4, **usage(60, 4))
 BETWEEN = [span(3, 2, operation="execute_tool"), {**span(4, 3, operation=None), "attributes": []}]
 
 
-@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
-@pytest.mark.parametrize("nights", [1, 3])
+@pytest.mark.parametrize(("order", "nights"), [((1, 0, 2), 1), *((order, 3) for order in itertools.permutations(range(3)))])
 def test_a_call_around_a_call_in_another_file_is_not_counted(house: Traces, order: tuple[int, ...], nights: int) -> None:
     parts = [[OUTER], BETWEEN, [INNER]]
     for n, part in enumerate(order):
@@ -112,7 +112,7 @@ def test_a_new_reader_and_a_new_warehouse_say_the_same(house: Traces, monkeypatc
         assert house.night() == before
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_any_cut_of_a_forest_counts_what_one_file_of_it_counts(tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(traces, "BUCKET", 7)
     rng = random.Random(seed)
@@ -142,3 +142,16 @@ def test_a_trace_may_be_weeks_long(house: Traces) -> None:
     house.night()
     house.put("b.jsonl", late)
     assert house.night() == ["5:60"]
+
+
+def test_a_later_night_rates_the_day_again(tmp_path: Path) -> None:
+    home = empty_home(tmp_path, "version: 1\ngateways: [{name: s, format: otel_genai}]\n")
+    folder = home.landing / "gateway" / "s"
+    folder.mkdir(parents=True)
+    counted = []
+    for night, (name, spans) in enumerate([("a.jsonl", [OUTER]), ("b.jsonl", [*BETWEEN, INNER])], 2):
+        (folder / name).write_text(json.dumps(export(*spans)) + "\n")
+        assert jobs.nightly(home, date(2026, 9, night), quiet).refused == []  # the checks of the night too
+        with duckdb.connect(str(home.current), read_only=True) as con:
+            counted.append(con.execute("select sum(input_uncached_tokens), sum(events) from usage_daily").fetchall())
+    assert counted == [[(100, 1)], [(60, 1)]]
