@@ -92,6 +92,17 @@ def test_a_file_that_fits_no_schema_is_refused_with_the_difference(export: Expor
     assert said["september/a.csv"][0] == "landed"  # another folder
 
 
+def test_a_parquet_file_is_compared_too(export: Export) -> None:
+    export.put("a.csv", EXPORT)
+    for name in ("right", "wrong"):
+        export.put(f"{name}/metadata.json", schema(columns=HEADER if name == "right" else [*HEADER, "x_Colour"]))
+        folder = export.home.landing / "billing" / "s"
+        export.con.execute(f"copy (select *, '{name}' as x_Name from read_csv('{folder}/a.csv', all_varchar = true)) to '{folder}/{name}/a.parquet'")
+    (folder / "a.csv").unlink()
+    said = export.night()
+    assert said["right/a.parquet"][0] == "landed" and "x_Colour is missing" in str(said["wrong/a.parquet"][1])
+
+
 def test_a_file_fits_the_schema_of_its_time(export: Export) -> None:
     export.put("a.csv", EXPORT)
     export.put("metadata/schema-b.json", schema("b", columns=[*HEADER, "x_New"], CreationDate="2026-12-01T00:00:00Z"))

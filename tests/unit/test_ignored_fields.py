@@ -53,6 +53,10 @@ HELD = {
     "properties": {"pod": "p"},
 }  # fmt: skip
 
+SEEN = {
+    "id": "o", "type": "GENERATION", "start_time": "2026-10-01 12:00:00", "usage_details": {"input": 1}, "provided_model_name": "m", "input": SAID,
+}  # fmt: skip
+
 FILES = [  # kind, format, name, text, names that are not read, records that have some
     ("billing", "openai_costs", "a.json", page(twice(COST, note=SAID, amount={"value": 1, "currency": "usd", "of": SAID}), **OPENAI_DAY), 2, 1),
     ("usage", "openai_usage", "a.json", page(twice(USED, user_id="u"), **OPENAI_DAY), 1, 1),
@@ -64,6 +68,7 @@ FILES = [  # kind, format, name, text, names that are not read, records that hav
     ("usage", "databricks_usage", "a.jsonl", "\n".join(map(json.dumps, twice(DBU, identity_metadata={"run_as": SAID}))), 1, 1),
     ("billing", "gcp_billing", "a.jsonl", "\n".join(map(json.dumps, twice(GOOGLE, labels=[], invoice={"month": "202610", "x": 1}))), 2, 1),
     ("gpu", "opencost", "a.json", json.dumps({"code": 200, "data": [{"one": HELD, "two": HELD | {"name": "q", "labels": {"x": SAID}}}]}), 1, 1),
+    ("gateway", "langfuse", "a.json", json.dumps([SEEN, {**SEEN, "id": "p", "output": SAID}]), 2, 2),
     ("fx", "fx_csv", "a.csv", f"period,currency,rate,rate_source,note\n2026-10,EUR,1,bank,{SAID}\n2026-10,GBP,1,bank,\n", 1, 2),
     ("outcomes", "outcomes_csv", "a.csv", f"period,metric,quantity,note\n2026-10,tickets,1,{SAID}\n", 1, 1),
     ("outcomes", "outcomes_csv", "a.csv", "period,metric,quantity\n2026-10,tickets,1\n", 0, 0),
