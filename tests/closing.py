@@ -96,7 +96,7 @@ def without_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(policy, "load", load)
     monkeypatch.setattr(policy, "register", register_once)
     monkeypatch.setattr(models, "code_fingerprint", cache(models.code_fingerprint))
-    monkeypatch.setattr(reports, "write", lambda run, version: [])
+    monkeypatch.setattr(reports, "write", lambda run, version, before: ([], reports.Pages({}, "weekly")))
     monkeypatch.setattr(reports, "PAGES", ())
     monkeypatch.setattr(guardrails, "write", lambda run: [])
     monkeypatch.setattr(publish, "_comment", lambda run: None)
