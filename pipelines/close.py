@@ -66,7 +66,7 @@ def close_period(run: Run, label: str, actor: str) -> Entry:
         "version": version,
         "starts_on": period.start,
         "ends_on": period.end,
-        "fiscal_period": period.fiscal,
+        "fiscal_period": _fiscal(run, period),
         "through": run.through,
         "actor": actor,
         "inputs": inputs_fingerprint(run.con, period, reaches_back, until),
@@ -165,8 +165,7 @@ def periods_table(run: Run) -> None:
     for period in run.periods:
         versions = closed.get(period.label, [])
         closed_on = versions[-1].facts["through"] if versions else None
-        fiscal = versions[-1].facts.get("fiscal_period") if versions else period.fiscal  # a closed period keeps its name
-        rows.append((period.label, fiscal, period.start, period.end, run.books.state(period.label), len(versions), closed_on, soft.get(period.label)))
+        rows.append((period.label, _fiscal(run, period), period.start, period.end, run.books.state(period.label), len(versions), closed_on, soft.get(period.label)))
     con.execute(
         "create or replace table warehouse.main.periods(period varchar, fiscal_period varchar, starts_on date, ends_on date, state varchar,"
         " version integer, closed_on date, soft_closed_on date)"
@@ -191,6 +190,12 @@ def periods_table(run: Run) -> None:
     without = [(label, e.facts["version"]) for label, versions in closed.items() for e in versions if "journal_lines.parquet" not in e.files]
     if without:
         con.executemany("insert into versions_without_journal values (?, ?)", without)
+
+
+def _fiscal(run: Run, period: Period) -> str | None:
+    """What finance calls the period; one that was closed keeps the name on its statements."""
+    versions = run.books.closed().get(period.label)
+    return versions[-1].facts.get("fiscal_period") if versions else period.fiscal
 
 
 def _event(entry: Entry) -> str:

@@ -16,7 +16,6 @@ from pipelines.errors import Refused
 from pipelines.home import Home
 from pipelines.run import Run, Say, open_run
 
-
 SOON = timedelta(days=35)  # before the last declared period ends: time to declare the next year
 
 

@@ -136,9 +136,9 @@ class Checker:
         for key in said[1:]:
             self.refuse("company", (*loc, key), f"{key} says what {said[0]} says otherwise", "keep one of the two")
         if calendar.weeks:
-            for before, (i, year) in pairwise(enumerate(calendar.weeks.years)):
-                if year != before[1] + 1:
-                    self.refuse("company", (*loc, "weeks", "years", year), f"year {year} follows {before[1]}", "name every year, in order")
+            for before, year in pairwise(calendar.weeks.years):
+                if year != before + 1:
+                    self.refuse("company", (*loc, "weeks", "years", year), f"year {year} follows {before}", "name every year, in order")
         for i, one in enumerate(calendar.periods or []):
             if one.start >= one.end:
                 self.refuse("company", (*loc, "periods", i), f"{one.label} has no day", "`to` is the first day of the next period")

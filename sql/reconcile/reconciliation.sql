@@ -6,7 +6,8 @@
 --   model: NULL where the bill names none: all models are compared together
 --   meter: NULL where one side lacks it; for non_usage and out_of_scope what the money was for
 --   variant: service tier; NULL where one side lacks it
---   usage_date: NULL where the bill's lines cover several days: the month is compared
+--   usage_date: NULL where the bill's lines cover several days: the month is compared; in a period that is no calendar month nothing is
+--     where a line reaches out of it
 --   grain_level: meter and tier, meter, model, account-day, meter-month, model-month, account-month, none (nothing to compare with)
 --   billed_cost: what the bill says it cost: effective cost, so that what was paid ahead is compared where it is used
 --   state: matched, timing (a neighbouring day has the opposite difference), variance_price, variance_quantity, variance_cost (the bill
@@ -18,7 +19,10 @@ with billed as (
         k.comparison_id, k.provider, k.billing_account_id, k.model, k.meter, k.variant, k.usage_date, k.grain_level, k.comparability,
         case when bool_and(c.consumed_unit = 'Tokens' or k.comparability = 'other_unit') then sum(c.consumed_quantity) end::decimal(38, 12) as quantity,
         sum(c.effective_cost)::decimal(38, 12) as cost,
-        bool_and(c.billing_currency = price_currency()) as is_our_currency
+        bool_and(c.billing_currency = price_currency()) as is_our_currency,
+        -- Of a vendor's month only a part lies in a period that is no calendar month, and a line of the whole month does not say how much.
+        bool_or(k.usage_date is null and (day($period_start::date) <> 1 or $period_end::date <> last_day($period_start::date) + 1)
+            and (c.charge_period_start < $period_start or c.charge_period_end > $period_end)) as reaches_out
     from charge_comparisons k
     join origin_charges c on c.usage_period = $period and c.charge_id = k.charge_id
     where k.usage_period = $period
@@ -67,7 +71,8 @@ compared as (
             select 1 from billed_days d
             where d.usage_period = $period and d.billing_account_id = m.billing_account_id and d.usage_date = m.usage_date) as is_billed_day,
         m.quantity as metered_quantity, b.quantity as billed_quantity,
-        case when b.is_our_currency is not false then m.cost end as metered_cost, b.cost as billed_cost
+        coalesce(b.reaches_out, false) as reaches_out,
+        case when b.is_our_currency is not false and b.reaches_out is not true then m.cost end as metered_cost, b.cost as billed_cost
     from billed b
     full join counted m using (comparison_id)
     left join known_models k on k.provider = b.provider and k.model = b.model
@@ -168,6 +173,7 @@ select
         when state = 'unmapped' then 'the whole charge is unseen usage, under a name that nobody knows'
         when state = 'timing' then 'billed cost shared by metered cost: a neighbouring day takes the difference back'
         when comparability = 'other_unit' then 'shared by the use of its model: no gateway counts this'
+        when state = 'not_comparable' and reaches_out then 'shared by the calls of the period: a line of several days reaches out of it'
         when state = 'not_comparable' then 'shared by tokens: there is no price to compare with'
         when metered_cost > 0 and billed_cost > metered_cost * (select true_up_bound from policy_close)
             then 'shared by metered cost up to the true-up bound, the rest is unseen usage'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import date, timedelta
 from itertools import islice, pairwise
@@ -158,6 +159,16 @@ def test_what_a_model_is_called_changes_with_a_period(home: Company) -> None:
     for day in ("2026-11-01", "2029-01-01"):
         home.policy("sources", SOURCES + name % day)
         assert [text.split(": ", 1)[1] for text in refusals(home)] == ["a name means one model for a whole month; date it on the first day of a period"]
+
+
+@pytest.mark.parametrize("key", ["fiscal_year_starts_in", "weeks", "periods"])
+def test_what_the_template_shows_of_a_calendar_is_read(tmp_path: Path, key: str) -> None:
+    policy.write_template(tmp_path / "policy", "2026-10")
+    path = tmp_path / "policy" / "company.yaml"
+    path.write_text(re.sub(rf"(?m)^  # {key}:.*\n(  #   .*\n)*", lambda found: re.sub("(?m)^  # ", "  ", found[0]), path.read_text()))
+    calendar = policy.load(path.parent).company.calendar
+    assert getattr(calendar, key) is not None
+    assert next(calendar.all()).fiscal == ("FY2027 P09" if key == "fiscal_year_starts_in" else "FY2027 P01")
 
 
 def test_no_night_is_guessed_into_a_period(home: Company) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from datetime import date
 from decimal import Decimal
@@ -66,6 +67,16 @@ def test_litellm_stops_a_team_when_its_tightest_budget_is_used_up(run: Any) -> N
     assert (search["budget_duration"], search["budget_reset_at"], search["metadata"]["budget_id"]) == ("1mo", "2026-11-01T00:00:00Z", "search-tight")
     assert "models" not in search  # of this budget none are named
     assert found["team-support"]["max_budget"] == 0
+
+
+def test_a_budget_of_weeks_lasts_as_long_as_its_period(run: Any) -> None:
+    path = run.home.root / "policy" / "company.yaml"
+    weeks = "  weeks: {pattern: 4-4-5, year_starts: 2026-09-28, years: {2027: 52}}\n"
+    path.write_text(re.sub(r"  ends_on: .*\n", "", path.read_text()).replace("first_period: 2026-09", "first_period: 2026-10").replace("calendar:\n", "calendar:\n" + weeks))
+    run.policy = policy.load(path.parent)
+    found = {one["team_id"]: one for one in read(guardrails.write(run)[1])["litellm"]}
+    assert found["team-search"]["budget_duration"] == "28d"
+    assert found["team-search"]["max_budget"] == Decimal("521.50")  # the last days of September are in the period
 
 
 def test_amounts_are_numbers_with_their_digits() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import defaultdict
 from datetime import date
 from decimal import Decimal
@@ -77,6 +78,15 @@ def test_golden_files(erp: str) -> None:
     made = {**journal.files(con, ACCOUNTS, "2026-10", 1), **journal.files(con, ACCOUNTS, "2026-10", 0)}
     text = "".join(f"==> {name}\n{content.decode()}" for name, content in sorted(made.items()) if f"-{erp}" in name)
     assert text == (GOLDEN / f"{erp}.txt").read_text(encoding="utf-8")
+
+
+def test_the_periods_of_an_erp_are_those_of_the_label() -> None:
+    """A period of weeks ends in another calendar month than its label's, or its accrual is taken back in the same one."""
+    days = {"posting_date": date(2026, 11, 1), "reversal_date": date(2026, 11, 2)}
+    lines = [*accrued("APN2610-A-0001", 1, kind="accrual", **days), *accrued("APN2611-A-0001", 1, kind="accrual", period="2026-11", posting_date=date(2026, 11, 29), reversal_date=date(2026, 11, 30))]
+    netsuite, oracle = documents(lines, PROFILES["netsuite"], {}, {}), documents(lines, PROFILES["oracle"], {}, {"US": "300"})
+    assert [line.split(",")[2] for line in journal._render("netsuite", documents=netsuite, profile=PROFILES["netsuite"]).decode().splitlines()[1::2]] == ["Oct 2026", "Nov 2026"]
+    assert re.findall(r",[A-Z][a-z]{2}-\d\d,S,", journal._render("oracle", documents=oracle, profile=PROFILES["oracle"]).decode())[::2] == [",Nov-26,S,", ",Dec-26,S,"]
 
 
 def test_what_is_written_when() -> None:

@@ -80,6 +80,7 @@ class Home:
     close: str = "version: 1\n"
     billed_days: Iterable[int] = ()
     known: Iterable[str] = ("gpt", "mini")
+    params: dict[str, Any] = field(default_factory=lambda: PARAMS)
     con: duckdb.DuckDBPyConnection = field(default_factory=duckdb.connect)
 
     def __post_init__(self) -> None:
@@ -116,7 +117,7 @@ class Home:
         self.con.executemany("insert into billed_days values ('2026-09', 'acct', ?)", [[date(2026, 9, day)] for day in self.billed_days] or [[date(2026, 8, 1)]])
         by_name = {model.name: model for model in models.stage("reconcile")}
         for name in ("charge_comparisons", "usage_comparisons", "reconciliation", "charge_usage", "charge_portions"):
-            models.replace_period(self.con, by_name[name], PARAMS)
+            models.replace_period(self.con, by_name[name], self.params)
         return self.rows("select * from reconciliation order by usage_date nulls last, model, meter, variant")
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
@@ -195,6 +196,21 @@ def test_the_grain_is_the_finest_that_both_sides_have(folder: Path, rows: tuple[
     assert sum(row["billed_cost"] for row in found) == sum(row["metered_cost"] for row in found) == 10
     behind = home.rows("select charge_id, sum(metered_cost) as cost from charge_usage group by all")
     assert {one["charge_id"] for one in behind} == {one["charge_id"] for one in home.rows("select charge_id from origin_charges")}
+
+
+def test_a_line_of_a_vendors_month_is_not_compared_with_a_part_of_it(folder: Path) -> None:
+    """Its cost is shared by the calls of the period, and none of it is called unseen; a line within the period is compared."""
+    calls = (Metered("3", day=5), Metered("3", day=9))
+    weeks = {**PARAMS, "period_end": date(2026, 9, 29)}
+    home = Home(folder, params=weeks)
+    (row,) = home.run(Billed("10", "2000000", days=30), *calls)
+    assert (row["state"], row["metered_cost"], row["price_variance"]) == ("not_comparable", None, None)
+    assert row["treatment"] == "shared by the calls of the period: a line of several days reaches out of it"
+    assert home.rows("select portion from charge_portions") == [{"portion": "metered"}]
+    assert [one["cost"] for one in home.rows("select sum(metered_cost) as cost from charge_usage")] == [6]
+    for params, line in ((weeks, Billed("6", "2000000", days=28)), (PARAMS, Billed("6", "2000000", days=30))):
+        (row,) = Home(folder, params=params).run(line, *calls)
+        assert (row["state"], row["metered_cost"]) == ("matched", 6)
 
 
 def test_lines_of_others_on_a_shared_bill_complete_it(folder: Path) -> None:

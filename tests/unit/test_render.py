@@ -46,7 +46,7 @@ def company(days: int = 20, projects: int = 3, applications: int = 1, more_teams
     con.execute("insert into roster select 'team-' || n, 'CC-' || n, 'US01', 4 + n from range($more) r(n)", {"more": more_teams})
     for name, columns in COLUMNS.items():
         con.execute(f"create table {name}({', '.join(f'{column} {_kind(column)}' for column in columns.split())})")
-    con.execute("create table periods as select * from (values ('2026-09', date '2026-09-01', date '2026-10-01', 'closed', 1, date '2026-10-07', null),"
+    con.execute("create table periods as select * from (values ('2026-09', date '2026-09-01', date '2026-10-01', 'closed', 1, date '2026-10-07', null::varchar),"
                 " ('2026-10', date '2026-10-01', date '2026-11-01', 'open', 0, null, null)) t(period, starts_on, ends_on, state, version, closed_on, fiscal_period)")
     con.execute("create table allocation_steps as select charge_id, portion, rule_id, part, stage, driver, driver_total, effective_cost from ledger")
     con.execute("create table allocation_rules(rule_id varchar, cost_pool varchar, sentence varchar)")
@@ -365,6 +365,19 @@ def test_page_is_self_contained_and_escapes(con: duckdb.DuckDBPyConnection) -> N
     total = con.execute("select sum(total_amount) from statements where period = '2026-10'").fetchone()[0]
     assert f"{total:,.2f}" in html
     assert index.page(con, files) == html
+
+
+def test_headings_say_what_finance_calls_the_period_and_its_days() -> None:
+    con = company(days=2)
+    con.execute("update periods set fiscal_period = 'FY2027 P01', starts_on = '2026-09-28', ends_on = '2026-10-26' where period = '2026-10'")
+    con.execute("update periods set fiscal_period = 'FY2026 P12' where period = '2026-09'")
+    name = "October 2026 (FY2027 P01, 2026-09-28 to 2026-10-25)"
+    files = workbook.files(con, period="2026-10", version=0, team_id="search")
+    books = [content for file, content in files.items() if file.endswith(".xlsx")]
+    said = [*map(texts, (*books, workbook.company(con, period="2026-10", version=0))), *(page.decode() for file, page in files.items() if file.endswith(".html"))]
+    assert len(said) == 3 and all(name in one for one in said)
+    door = index.page(con, [])
+    assert name in door and "September 2026 (FY2026 P12)" in door
 
 
 @pytest.mark.skipif(shutil.which("soffice") is None, reason="soffice is not installed: cached values were not recalculated")
