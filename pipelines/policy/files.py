@@ -549,6 +549,7 @@ class Throughput(Contract):
     covers: CoveredUse
     tokens_per_unit_hour: int = Field(gt=0, le=10**12)
     output_weight: Weight = Decimal(1)
+    cache_read_weight: Weight = Decimal(1)
 
 
 class Minimum(Contract):

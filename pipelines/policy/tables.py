@@ -62,7 +62,7 @@ COLUMNS = {
     " sku_meter varchar, resource_id varchar, charge_description varchar, sub_account_id varchar, since date,"
     f" spread_from date, spread_to date, {_DATES}",
     "contract_covers": "contract_id varchar, model varchar",
-    "throughput": "contract_id varchar, tokens_per_unit_hour hugeint, output_weight decimal(12, 6)",
+    "throughput": "contract_id varchar, tokens_per_unit_hour hugeint, output_weight decimal(12, 6), cache_read_weight decimal(12, 6)",
     "monthly": "contract_id varchar, kind varchar, amount decimal(38, 12), currency varchar, percent decimal(9, 6)",
     "gpu_capacity": "entry integer, cluster varchar, gpu_model varchar, capacity_type varchar, gpus integer, rate decimal(18, 12),"
     f" provider varchar, legal_entity varchar, {_DATES}",
@@ -155,7 +155,7 @@ def rows_of(policy: Policy) -> dict[str, list[tuple[Any, ...]]]:
         "contract_covers": [
             (c.id, model) for c in (*contracts.commitments, *contracts.throughput) if c.covers for model in c.covers.models
         ],
-        "throughput": [(t.id, t.tokens_per_unit_hour, t.output_weight) for t in contracts.throughput],
+        "throughput": [(t.id, t.tokens_per_unit_hour, t.output_weight, t.cache_read_weight) for t in contracts.throughput],
         "monthly": [
             *((m.id, "minimum", m.amount, m.currency or company.currency, None) for m in contracts.minimums),
             *((f.id, "fee", f.amount, f.currency or company.currency, f.percent) for f in contracts.fees),

@@ -501,7 +501,7 @@ def differences(con: duckdb.DuckDBPyConnection, period: str, most: int) -> list[
             sum(quantity_variance)::decimal(38, 12) as quantity_variance, sum(price_variance)::decimal(38, 12) as price_variance,
             sum(cross_variance)::decimal(38, 12) as cross_variance
         from reconciliation
-        where period = $period and state not in ('matched', 'non_usage', 'out_of_scope') and coalesce(billed_cost, metered_cost, 0) <> 0
+        where period = $period and state not in ('matched', 'covered', 'non_usage', 'out_of_scope') and coalesce(billed_cost, metered_cost, 0) <> 0
         group by all
         order by greatest(abs(coalesce(sum(billed_cost), 0) - coalesce(sum(metered_cost), 0)), abs(coalesce(sum(quantity_variance), 0))) desc,
             provider, billing_account_id, model, meter, state

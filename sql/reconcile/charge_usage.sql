@@ -29,7 +29,8 @@ with compared as (
         c.charge_id,
         m.* replace (
             case when t.contract_id is null then m.quantity when m.meter in ('images', 'search_units', 'requests') then 0
-                when m.meter in ('output', 'audio_output') then (m.quantity * t.output_weight)::decimal(38, 12) else m.quantity end as quantity,
+                when m.meter in ('output', 'audio_output') then (m.quantity * t.output_weight)::decimal(38, 12)
+                when m.meter = 'cache_read' then (m.quantity * t.cache_read_weight)::decimal(38, 12) else m.quantity end as quantity,
             case when t.contract_id is null then m.contracted_cost end as contracted_cost)
     from contract_use u
     join origin_charges c on c.usage_period = $period and c.charge_id = u.charge_id

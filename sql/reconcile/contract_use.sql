@@ -5,7 +5,7 @@
 --   total: what the day's charges of the contract bought
 with bought as (
     select
-        o.charge_id, o.contract_id, o.usage_date, c.provider, c.billing_account_id, c.kind, t.output_weight,
+        o.charge_id, o.contract_id, o.usage_date, c.provider, c.billing_account_id, c.kind, t.output_weight, t.cache_read_weight,
         sum(case c.kind when 'commitment' then greatest(pico(o.effective_cost), 0)
             else (greatest(o.consumed_quantity, 0) * 1000000)::hugeint * t.tokens_per_unit_hour end)
             over (partition by o.contract_id, o.usage_date)::hugeint as total
@@ -16,7 +16,7 @@ with bought as (
         and c.contract_id in (select contract_id from policy_contract_covers)
 ),
 days as (
-    select distinct contract_id, usage_date, provider, billing_account_id, kind, output_weight, total from bought where total > 0
+    select distinct contract_id, usage_date, provider, billing_account_id, kind, output_weight, cache_read_weight, total from bought where total > 0
 ),
 metered as (
     select
@@ -25,6 +25,7 @@ metered as (
         sum(m.quantity::hugeint * case
             when m.meter in ('images', 'search_units', 'requests') then 0
             when m.meter in ('output', 'audio_output') then (coalesce(d.output_weight, 1) * 1000000)::hugeint
+            when m.meter = 'cache_read' then (coalesce(d.cache_read_weight, 1) * 1000000)::hugeint
             else 1000000 end) as tokens
     from days d
     join usage_meters m on m.usage_period = $period and m.provider = d.provider and m.usage_date = d.usage_date

@@ -11,8 +11,8 @@
 --   grain_level: meter and tier, meter, model, account-day, meter-month, model-month, account-month, none (nothing to compare with)
 --   billed_cost: what the bill says it cost: effective cost, so that what was paid ahead is compared where it is used
 --   state: matched, timing (a neighbouring day has the opposite difference), variance_price, variance_quantity, variance_cost (the bill
---     counts nothing), unmetered, unmapped (billed under a name that nobody knows), unbilled, not_comparable, non_usage (no calls of models),
---     out_of_scope
+--     counts nothing), unmetered, unmapped (billed under a name that nobody knows), unbilled, covered (paid by what was bought ahead),
+--     not_comparable, non_usage (no calls of models), out_of_scope
 --   treatment: what the pipeline did about it, in words
 with billed as (
     select
@@ -111,10 +111,23 @@ netted as (
         and within(quantity_more + near_quantity_more, billed_quantity + near_quantity, quantity_percent, quantity_tokens)
         and within(cost_more + near_cost_more, billed_cost + near_cost, cost_percent, cost_amount)
 ),
+-- Use that a commitment or provisioned units took: the bill has no line for it, and is right.
+covering as (
+    select distinct k.provider, k.billing_account_id, o.usage_date, v.model as pattern
+    from contract_use u
+    join origin_charges o on o.usage_period = $period and o.charge_id = u.charge_id
+    join policy_contracts k on k.contract_id = o.contract_id
+    join policy_contract_covers v on v.contract_id = o.contract_id
+    where u.usage_period = $period and u.used > 0
+),
 stated as (
     select
         j.*,
         case
+            when not is_billed and is_billed_day and exists (
+                select 1 from covering c
+                where c.provider = j.provider and c.usage_date = j.usage_date and j.model glob c.pattern
+                    and (c.billing_account_id is null or c.billing_account_id = j.billing_account_id)) then 'covered'
             when not is_billed and is_billed_day and metered_cost is null then 'not_comparable'
             when not is_billed then 'unbilled'
             when comparability = 'unmapped' then 'unmapped'
@@ -169,6 +182,7 @@ select
         when state = 'unbilled' and not is_billed_day and metered_cost is null then 'no price to accrue at: waits for the bill'
         when state = 'unbilled' and not is_billed_day then 'accrued at our prices until the bill comes'
         when state = 'unbilled' then 'no money: the bill of that day does not have it'
+        when state = 'covered' then 'paid by what was bought ahead: shares its charge'
         when state = 'unmetered' then 'the whole charge is unseen usage'
         when state = 'unmapped' then 'the whole charge is unseen usage, under a name that nobody knows'
         when state = 'timing' then 'billed cost shared by metered cost: a neighbouring day takes the difference back'

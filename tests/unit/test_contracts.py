@@ -234,6 +234,25 @@ def test_provisioned_units_are_used_by_tokens(tmp_path: Path) -> None:
     assert made.rows("select team_id, metered_tokens, metered_cost from charge_usage order by 1") == [("a", 4_000, 0), ("b", 8_000, 0)]
 
 
+@pytest.mark.parametrize("weight, wanted", [("", (10_000, 10, 38)), (", cache_read_weight: 0", (4_000, 4, 44)), (', cache_read_weight: "0.5"', (7_000, 7, 41))])
+def test_cached_tokens_take_what_the_contract_says_of_provisioned_units(tmp_path: Path, weight: str, wanted: tuple[int, int, int]) -> None:
+    """48 unit hours of 1,000 tokens; 4,000 tokens are read by the model, 6,000 from its cache. Nothing else bills them."""
+    text = f"""throughput:
+  - {{id: ptu, provider: azure, lines: {{sku_meter: "Provisioned*"}}, covers: {{models: gpt-x}}, tokens_per_unit_hour: 1000{weight}}}
+"""
+    day = date(2026, 10, 4)
+    units = {"day": day, "cost": "48", "source": "cloud", "sku_meter": "Provisioned Managed Global Unit", "consumed_quantity": "48", "consumed_unit": "Hours"}
+    used = [{"usage_date": day, "team_id": "a", "provider": "azure", "input_uncached_tokens": 4_000, "cache_read_tokens": 6_000}]
+    made = Warehouse(agreed(tmp_path / "p", text), [units], [*used, {**used[0], "model": "other"}]).work()
+    made.check()
+    tokens, taken, idle = wanted
+    assert made.rows("select portion, effective_cost from charge_portions order by 1") == [("metered", taken), ("unused", idle)]
+    assert made.rows("select team_id, metered_tokens from charge_usage") == [("a", tokens)]
+    states = made.rows("select model, meter, state, treatment from reconciliation where metered_quantity is not null order by 1, 2")
+    bought, missing = ("covered", "paid by what was bought ahead: shares its charge"), ("unbilled", "no money: the bill of that day does not have it")
+    assert states == [("gpt-x", "cache_read", *bought), ("gpt-x", "input_uncached", *bought), ("other", "cache_read", *missing), ("other", "input_uncached", *missing)]
+
+
 PREPAID = """prepaid:
   - {id: credits, provider: openai, lines: {charge_description: "Credits bought"}, from: 2026-10-05, to: 2026-11-21%s}
 """

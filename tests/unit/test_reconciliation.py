@@ -23,7 +23,7 @@ from pipelines.policy.tables import COLUMNS
 PARAMS = {"period": "2026-09", "period_start": date(2026, 9, 1), "period_end": date(2026, 10, 1), "as_of": date(2026, 9, 30)}
 PICO = Fraction(1, 10**12)
 STATES = {
-    "matched", "timing", "variance_price", "variance_quantity", "variance_cost", "unmetered", "unmapped", "unbilled", "not_comparable", "non_usage",
+    "matched", "timing", "variance_price", "variance_quantity", "variance_cost", "unmetered", "unmapped", "unbilled", "covered", "not_comparable", "non_usage",
 }  # fmt: skip
 MONEY = "decimal(38, 12)"
 TABLES = {
