@@ -11,11 +11,11 @@ from typing import Any
 from pipelines import checks, models, policy
 from pipelines.books import Entry
 from pipelines.errors import AllRefused, Refused
-from pipelines.normalize import all_files, landed_table
+from pipelines.normalize import landed_table
 from pipelines.policy import Period
 from pipelines.policy.edits import edits
 from pipelines.review import approval_reasons, dispute_reasons
-from pipelines.run import Run, Scope, inputs_fingerprint, undated_until
+from pipelines.run import Run, Scope, all_files, inputs_fingerprint, undated_until
 from pipelines.warehouse import transaction, write_parquet
 
 _FROZEN = ("charges", "ledger", "statement_lines", "statements", "journal_lines")
@@ -132,23 +132,7 @@ def _soft_close(run: Run) -> None:
     """On the calendar's working day the night soft-closes a month: drafts and accruals are issued, exchange rates stay, reviews begin."""
     for period in run.periods:
         if run.books.state(period.label) == "open" and run.through >= run.policy.soft_close_day(period):
-            run.books.append("soft_closed", {"period": period.label, "through": run.through, "rates": _landed_rates(run, period.label)})
-
-
-def _landed_rates(run: Run, label: str) -> dict[str, tuple[str, str | None]]:
-    """The newest rates in landing for a period: currency -> rate, source."""
-    found = run.con.execute(
-        """
-        with arrivals as (select delivery_id, max(seq) as seq from source_files where kind = 'fx' and state = 'landed' group by all)
-        select l.currency, l.rate::decimal(38, 12)::varchar, l.rate_source
-        from landed_fx l join arrivals a on a.delivery_id = l.delivery_id
-        where l.period = ?
-        qualify row_number() over (partition by l.currency order by a.seq desc, l.source_row desc) = 1
-        order by 1
-        """,
-        [label],
-    ).fetchall()
-    return {currency: (rate, source) for currency, rate, source in found}
+            run.books.append("soft_closed", {"period": period.label, "through": run.through, "rates": run.landed_rates(period.label)})
 
 
 def _rates(run: Run, label: str) -> dict[str, tuple[str, str | None]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 from pipelines import alerts, models, policy
-from pipelines.normalize import all_files, landed_table
-from pipelines.run import Run
+from pipelines.normalize import landed_table
+from pipelines.run import Run, all_files
 
 
 def insight(run: Run) -> None:

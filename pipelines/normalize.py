@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import duckdb
 
 from pipelines import models, policy, prices
-from pipelines.run import Run, Scope, landed_files
+from pipelines.run import Run, Scope, all_files, landed_files
 from pipelines.sources import SHAPES
 from pipelines.warehouse import literal, transaction
 
@@ -73,13 +73,6 @@ def _landed(run: Run, kind: str, view: str, scope: Scope) -> None:
         first, last = min(first - timedelta(days=370), scope.policy.reaches_back(scope.period)), last + timedelta(days=370)
     files = all_files(run, kind) if kind in ("drivers", "invoices") else landed_files(run.con, run.home, kind, first, last)
     landed_table(run.con, view, kind, files)
-
-
-def all_files(run: Run, kind: str) -> list[str]:
-    rows = run.con.execute(
-        "select distinct lake_file from source_files where kind = ? and state = 'landed' and good > 0 order by 1", [kind]
-    ).fetchall()
-    return [str(run.home.lake / row[0]) for row in rows]
 
 
 def landed_table(con: duckdb.DuckDBPyConnection, name: str, kind: str, files: list[str]) -> None:

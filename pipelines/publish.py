@@ -15,9 +15,9 @@ from pipelines import guardrails, models, policy, reports
 from pipelines.books import file_sha256
 from pipelines.errors import Refused
 from pipelines.home import Home
-from pipelines.normalize import all_files, landed_table
+from pipelines.normalize import landed_table
 from pipelines.policy import prose
-from pipelines.run import Run, digest
+from pipelines.run import Run, all_files, digest
 from pipelines.warehouse import literal, replace_durably, sync, write_text
 
 KEEP_VERSIONS = 3

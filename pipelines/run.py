@@ -105,6 +105,29 @@ class Run:
         done = dict(self.con.execute("select usage_period, fingerprint from period_runs").fetchall())
         return [scope for scope in self.scopes() if done.get(scope.period.label) != scope.fingerprint]
 
+    def rates(self, label: str) -> dict[str, tuple[str, str | None]]:
+        """Exchange rates of a period: currency -> units of the company's currency for one, and their source. Frozen ones stay."""
+        frozen = {currency: (rate, source) for currency, (rate, source, _) in self.books.rates(label).items()}
+        return {**self.landed_rates(label), **frozen}
+
+    def landed_rates(self, label: str) -> dict[str, tuple[str, str | None]]:
+        """The newest rates in landing for a period: currency -> rate, source."""
+        files = all_files(self, "fx")
+        if not files:
+            return {}
+        found = self.con.execute(
+            """
+            with arrivals as (select delivery_id, max(seq) as seq from source_files where kind = 'fx' and state = 'landed' group by all)
+            select l.currency, l.rate::decimal(38, 12)::varchar, l.rate_source
+            from read_parquet($files, union_by_name = true) l join arrivals a on a.delivery_id = l.delivery_id
+            where l.period = $period
+            qualify row_number() over (partition by l.currency order by a.seq desc, l.source_row desc) = 1
+            order by 1
+            """,
+            {"files": files, "period": label},
+        ).fetchall()
+        return {currency: (rate, source) for currency, rate, source in found}
+
     def open_scope(self, label: str) -> Scope:
         """The period of this label under today's policy, whether it is closed or not."""
         period = next(period for period in self.periods if period.label == label)
@@ -116,6 +139,8 @@ class Run:
         params = self._params(period, undated_until)
         prices = self.home.list_prices
         parts = [inputs, self.policy.fingerprint, folder_fingerprint(prices), self.code, params["as_of"]]
+        if self.policy.contracts.minimums:  # use in other currencies counts against them
+            parts.append(self.rates(period.label))
         scope = Scope(period, self.home.policy, prices, digest(parts), inputs, False, params)
         scope.policy = self.policy
         return scope
@@ -244,6 +269,14 @@ def landed_files(con: duckdb.DuckDBPyConnection, home: Home, kind: str, first: d
         {"kind": kind, "first": first, "last": last},
     ).fetchall()
     return [str(home.lake / row[0]) for row in rows]
+
+
+def all_files(run: Run, kind: str) -> list[str]:
+    """Lake files of every landed delivery of one kind that has rows."""
+    rows = run.con.execute(
+        "select distinct lake_file from source_files where kind = ? and state = 'landed' and good > 0 order by 1", [kind]
+    ).fetchall()
+    return [str(run.home.lake / row[0]) for row in rows]
 
 
 def folder_fingerprint(folder: Path) -> str:

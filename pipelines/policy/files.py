@@ -572,6 +572,8 @@ class Fee(Contract):
     def _one(self) -> Fee:
         if (self.amount is None) == (self.percent is None):
             raise ValueError("name an amount a month or a percent of usage")
+        if self.percent is not None and self.currency:
+            raise ValueError("a percent has no currency of its own: it accrues in that of the usage")
         return self
 
 

@@ -110,13 +110,28 @@ counted as (
         and u.usage_date >= p.first_day and u.usage_date < p.after_today
     group by all
 ),
+-- What was used in the currency of a minimum. Where a rate is missing the use does not count, and the close is refused for that rate: the
+-- ledger has the use in its own currency, and what the minimum would cost without it in the minimum's.
+counted_minimums as (
+    select
+        p.contract_id,
+        sum(case when c.billing_currency = p.currency then pico(c.cost)
+            else exchanged(c.cost, u.rate) * 1000000000000 // pico(k.rate) end)::hugeint as units
+    from promised p
+    join counted c on c.contract_id = p.contract_id
+    left join period_rates u on u.currency = c.billing_currency
+    left join period_rates k on k.currency = p.currency
+    where p.kind = 'minimum'
+    group by all
+),
 -- A minimum of the days so far, less what they used; one charge on the last of them.
 shortfalls as (
     select
         p.contract_id, 'minimum' as kind, p.provider, p.billing_account_id, p.currency, p.after_today - 1 as usage_date,
         cut(pico(p.amount), 0, date_diff('day', p.first_day, p.after_today), p.month_days)
-            - coalesce((select sum(pico(c.cost)) from counted c where c.contract_id = p.contract_id and c.billing_currency = p.currency), 0) as units
+            - coalesce(m.units, 0) as units
     from promised p
+    left join counted_minimums m on m.contract_id = p.contract_id
     where p.kind = 'minimum'
 ),
 fees as (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -11,6 +12,7 @@ import duckdb
 import pytest
 
 from pipelines import jobs
+from pipelines.errors import Refused
 from pipelines.home import Home
 from tests.conftest import empty_home, quiet
 
@@ -26,6 +28,8 @@ billing:
   - {name: azure, format: mapped_bill, provider: azure, legal_entity: MAIN, fields: &fields {billing_account_id: account, day: day, cost: cost, currency: {value: USD},
      charge_category: category, service: service, sku_meter: meter, model_as_logged: model, quantity: quantity, unit: unit, charge_description: text}}
   - {name: openai, format: mapped_bill, provider: openai, legal_entity: MAIN, fields: *fields}
+fx:
+  - {name: treasury, format: fx_csv}
 """
 CONTRACTS = """
 version: 1
@@ -116,3 +120,18 @@ def test_everything_that_is_billed_or_promised_has_an_owner(home: Home) -> None:
     """48 of units, 10 of use, 90 of credit that is left, 590 of the minimum and 12 of the fee."""
     assert rows(home, "select sum(billed_cost) from ledger") == rows(home, "select sum(billed_cost) from bill_lines")
     assert rows(home, "select sum(effective_cost), sum(chargeback_cost) from ledger") == [(Decimal(750),) * 2]
+
+
+def test_a_minimum_in_another_currency_needs_a_rate_and_follows_it(home: Home, tmp_path: Path) -> None:
+    """Of 3,000 euros a month 600 are asked for so far: 10 dollars of use are 8 euros at the first rate and 5 at the one that replaces it."""
+    copy = Home(Path(shutil.copytree(home.root, tmp_path / "copy", symlinks=True)))
+    path = copy.policy / "contracts.yaml"
+    path.write_text(path.read_text().replace('amount: "3000"', 'amount: "3000", currency: EUR'))
+    with pytest.raises(Refused, match="no exchange rate from EUR to USD for 2026-09"):
+        jobs.nightly(copy, date(2026, 9, 6), quiet)
+    folder = copy.landing / "fx" / "treasury"
+    folder.mkdir(parents=True)
+    for rate, shortfall in (("1.25", 592), ("2", 595)):
+        (folder / f"{rate}.csv").write_text(f"period,currency,rate,rate_source\n2026-09,EUR,{rate},treasury\n")
+        jobs.nightly(copy, date(2026, 9, 6), quiet)
+        assert rows(copy, "select billing_currency, effective_cost from contract_costs where contract_id = 'plan'") == [("EUR", Decimal(shortfall))]

@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from pipelines import close, models, policy, prices
+from pipelines import close, models, policy, prices, reconcile
 from pipelines.books import Entry
 from pipelines.errors import Refused
 from pipelines.home import Home, asset
@@ -51,12 +51,13 @@ def refused(folder: Path, contracts: str) -> str:
 class Warehouse:
     """One period's SQL over bill lines and metered traffic written by hand."""
 
-    def __init__(self, loaded: Policy, lines: Iterable[dict[str, Any]] = (), used: Iterable[dict[str, Any]] = ()) -> None:
+    def __init__(self, loaded: Policy, lines: Iterable[dict[str, Any]] = (), used: Iterable[dict[str, Any]] = (), rates: dict[str, str] | None = None) -> None:
         self.policy = loaded
         self.con = duckdb.connect()
         self.con.execute("attach ':memory:' as warehouse; use warehouse")
         self.con.execute(asset("sql", "macros.sql").read_text())
         policy.register(self.con, loaded)
+        reconcile.register_rates(self.con, rates or {})
         self.table("source_files", {"delivery_id": "varchar", "seq": "bigint", "path": "varchar", "kind": "varchar", "state": "varchar"}, [{"delivery_id": "d", "seq": 1, "path": "bill.csv", "kind": "billing", "state": "landed"}])  # fmt: skip
         self.table("bill_coverage", {"source": "varchar", "billing_account_id": "varchar", "billing_period": "varchar", "delivery_id": "varchar", "usage_date": "date"}, [{"source": s, "billing_account_id": "acc", "billing_period": "2026-10", "delivery_id": "d"} for s in ("bills", "cloud")])  # fmt: skip
         names = ("usage_period", "provider", "model_as_logged", "model", "price_provider", "price_model")
@@ -297,6 +298,26 @@ def test_a_shortfall_accrues_until_the_bill_names_it(tmp_path: Path) -> None:
     assert Warehouse(loaded, [*lines, {"day": date(2026, 10, 12), "cost": "251"}]).work().rows(awaited) == []
 
 
+@pytest.mark.parametrize(
+    "currency, rates, wanted",
+    [
+        ("EUR", {"EUR": "1.25"}, ("EUR", Decimal(240))),  # 20 dollars of the bill are 16 euros, 50 of accruals 40; 14 of the bill are euros
+        ("USD", {"EUR": "1.25"}, ("USD", Decimal("222.5"))),
+        ("CNY", {"EUR": "1.25", "CNY": "0.125"}, ("CNY", Decimal(310 - 160))),  # of two currencies that are not the company's
+        ("EUR", {}, ("EUR", Decimal(296))),  # without a rate, dollars do not count, and the close asks for it
+    ],
+)
+def test_use_in_another_currency_counts_against_a_minimum_at_the_months_rate(tmp_path: Path, currency: str, rates: dict[str, str], wanted: tuple[str, Decimal]) -> None:
+    lines = [{"day": date(2026, 10, 3), "cost": "20"}, {"day": date(2026, 10, 4), "cost": "14", "billing_currency": "EUR"}]
+    used = [{"usage_date": date(2026, 10, 9), "team_id": "a", "output_tokens": 25_000_000}]
+    if currency == "CNY":
+        lines, used = [lines[0]], []
+    loaded = agreed(tmp_path / "p", MINIMUM.replace('amount: "310"', f'amount: "310", currency: {currency}'))
+    made = Warehouse(loaded, lines, used, rates).work()
+    made.check()
+    assert made.rows("select billing_currency, effective_cost from origin_charges where origin = 'contract'") == [wanted]
+
+
 def test_fees_accrue_by_day_and_in_percent_of_usage(tmp_path: Path) -> None:
     text = """fees:
   - {id: desk, provider: openai, lines: {charge_description: Desk fee}, amount: "100", from: 2026-10-30}
@@ -518,6 +539,7 @@ def test_a_missing_exchange_rate_is_named_with_its_period_and_pair() -> None:
         (COMMITTED + MINIMUM.replace("id: plan", "id: reserved"), 5, "two contracts are called reserved"),
         (MINIMUM.replace('amount: "310"', 'amount: "0"'), 3, "amount"),
         ('fees:\n  - {id: f, provider: openai, lines: {service: x}}\n', 3, "name an amount a month or a percent"),
+        ('fees:\n  - {id: f, provider: openai, lines: {service: x}, percent: "1", currency: EUR}\n', 3, "a percent has no currency of its own"),
     ],
 )  # fmt: skip
 def test_what_does_not_hold_together_is_refused_with_its_line(tmp_path: Path, text: str, line: int, said: str) -> None:
