@@ -581,6 +581,8 @@ def _read(con: duckdb.DuckDBPyConnection, home: Home, found: Found) -> None:
         found.format.read(con, delivery, found.entry)
         if runs:
             small_files.say_where(con, runs)
+        if found.kind == "billing":
+            _refuse_beyond_counting(con, found)
     except (duckdb.OutOfMemoryException, duckdb.FatalException, duckdb.InterruptException):
         raise
     except (duckdb.Error, UnicodeDecodeError, RecursionError) as error:
@@ -590,6 +592,17 @@ def _read(con: duckdb.DuckDBPyConnection, home: Home, found: Found) -> None:
         if copies.exists():
             for path in copies.iterdir():
                 path.unlink()
+
+
+def _refuse_beyond_counting(con: duckdb.DuckDBPyConnection, found: Found) -> None:
+    """A bill with an amount that no bill has: everything after it is exact up to here."""
+    amounts = ", ".join(f"abs({name})" for name in ("list_cost", "contracted_cost", "effective_cost", "billed_cost"))
+    first = con.execute(
+        f"select min(source_row) from parsed where greatest({amounts}) >= 10000000000000 or abs(consumed_quantity) >= 10000000000000000000"
+    ).fetchall()[0][0]
+    if first is not None:
+        fix = "correct the line, or the field map, and deliver it again"
+        raise Refused("a cost of ten trillion or a quantity of ten quintillion, or more", f"{found.files[0].name} record {first}", fix)
 
 
 def _counts(con: duckdb.DuckDBPyConnection, found: Found, line_records: bool) -> list[dict[str, Any]]:

@@ -1,9 +1,12 @@
--- Exact money inside the pipeline: amounts as whole pico-units, and back.
-create or replace temp macro pico(amount) as (amount::decimal(38, 12) * 1000000000000)::hugeint;
+-- Exact money inside the pipeline: amounts as whole pico-units, and back. Whole units apart, so that quantities fit whose vendors count bytes.
+create or replace temp macro pico(amount) as trunc(amount::decimal(38, 12))::hugeint * 1000000000000
+    + ((amount::decimal(38, 12) - trunc(amount::decimal(38, 12))) * 1000000000000)::hugeint;
 create or replace temp macro money(units) as (units::decimal(38, 0) * 0.000000000001::decimal(12, 12))::decimal(38, 12);
+-- units * part // whole, whose product may be larger than any number that fits.
+create or replace temp macro part_of(units, part, whole) as units // whole * part + units % whole * part // whole;
 -- The part of `units` between two cumulative weights of a total: parts of one amount always add up to it.
 create or replace temp macro cut(units, low, high, total) as
-    sign(units)::hugeint * (abs(units) * high // total - abs(units) * low // total);
+    sign(units)::hugeint * (part_of(abs(units), high, total) - part_of(abs(units), low, total));
 -- A DECIMAL as JSON writes a number, with all its digits.
 create or replace temp macro json_number(number) as rtrim(rtrim(number::decimal(38, 12)::varchar, '0'), '.');
 -- FOCUS AllocatedMethodDetails: the ratio and, where both are known, the unit and the units that decided it.
@@ -34,17 +37,17 @@ create or replace temp macro is_scale(number, other, factor) as
     coalesce(other > 0 and abs(number - other * factor) * 100 <= other * factor, false);
 -- One amount in percent of another, to two decimals, half away from zero; NULL of nothing.
 create or replace temp macro percent_of(part, whole) as
-    (sign(pico(part)) * sign(pico(whole)) * ((abs(pico(part)) * 20000 // nullif(abs(pico(whole)), 0) + 1) // 2)::hugeint
+    (sign(pico(part)) * sign(pico(whole)) * ((part_of(abs(pico(part)), 20000, nullif(abs(pico(whole)), 0)) + 1) // 2)::hugeint
         * 0.01::decimal(3, 2))::decimal(38, 2);
 -- The currency of every price: public lists are in dollars, and discounts and private prices stand beside them. Amounts at our prices keep
 -- it, accruals too: an exchange rate for what the vendor's bill soon replaces would be one that nobody agreed.
 create or replace temp macro price_currency() as 'USD';
 -- One number for each of another (a cost for each request), to twelve decimals, half away from zero; NULL of none.
 create or replace temp macro for_each(part, whole) as
-    money((sign(pico(part)) * sign(pico(whole)) * ((abs(pico(part)) * 2000000000000 // nullif(abs(pico(whole)), 0) + 1) // 2))::hugeint);
+    money((sign(pico(part)) * sign(pico(whole)) * ((part_of(abs(pico(part)), 2000000000000, nullif(abs(pico(whole)), 0)) + 1) // 2))::hugeint);
 -- Pico-units of an amount in another currency, at this many units for one.
 create or replace temp macro exchanged(amount, rate) as
-    sign(amount)::hugeint * (pico(abs(amount)) * pico(rate) // 1000000000000);
+    sign(amount)::hugeint * part_of(pico(abs(amount)), pico(rate), 1000000000000);
 -- A count, and money in cents, as sentences write them: with a comma every three digits.
 create or replace temp macro with_commas(number) as format('{:,}', number::bigint);
 create or replace temp macro cents_with_commas(amount) as

@@ -68,7 +68,7 @@ Currency = Annotated[str, AfterValidator(_currency)]
 Activity = Literal[ACTIVITIES]
 Meter = Literal["input_uncached", "cache_read", "cache_write_5m", "cache_write_1h", "output", "reasoning"]
 Price = Annotated[Exact, Field(ge=0, max_digits=18, decimal_places=12)]
-PerMillion = Annotated[Exact, Field(ge=0, max_digits=18, decimal_places=6)]
+PerMillion = Annotated[Exact, Field(ge=0, lt=1_000_000, max_digits=18, decimal_places=6)]  # a dollar for a token is another unit
 Money = Annotated[Exact, Field(gt=0, max_digits=18, decimal_places=6)]
 Percent = Annotated[Exact, Field(ge=0, le=100, max_digits=9, decimal_places=6)]
 Account = Annotated[str, Field(pattern=r"^[^\W_](?:[\w .,:/()&#-]*[\w.)])?$", max_length=80)]  # nothing that a journal file would have to change

@@ -14,6 +14,7 @@ regions as (
     where usage_period = $period and region <> '' and input_gt = -1 and minute_from = 0
 ),
 -- List prices have twelve digits: what they make of whole tokens needs no rounding. A kind of token that has none is told apart.
+-- They and what they make fit into 64 bits; a row that costs a million dollars by one of them is no call, and has no cost.
 known as (
     select
         rate_id, rate_source, provider, model, service_tier, region, valid_from, valid_to, minute_from, minute_to, input_gt, input_le,
@@ -91,7 +92,7 @@ summed as (
             or (m.cache_write_1h_tokens > 0 and r.lacks_cache_write_1h)
             or (m.output_tokens > 0 and r.lacks_output)
             or (m.reasoning_tokens > 0 and r.lacks_reasoning)) as is_listed,
-        case when is_listed then
+        try(case when is_listed then
             m.input_uncached_tokens::decimal(18, 0) * r.list_input_uncached
             + m.cache_read_tokens::decimal(18, 0) * r.list_cache_read
             + m.cache_write_5m_tokens::decimal(18, 0) * r.list_cache_write_5m
@@ -103,7 +104,7 @@ summed as (
                 + case when m.audio_output_tokens > 0 then m.audio_output_tokens::decimal(18, 0) * r.list_audio_output else 0 end
                 + case when m.images > 0 and (m.tokens = 0 or r.list_images is not null) then m.images::decimal(18, 0) * r.list_images else 0 end
                 + case when m.search_units > 0 and (m.tokens = 0 or r.list_search_units is not null) then m.search_units::decimal(18, 0) * r.list_search_units else 0 end
-                + coalesce(m.requests::decimal(18, 0) * r.list_requests, 0) else 0 end end as list_sum,
+                + coalesce(m.requests::decimal(18, 0) * r.list_requests, 0) else 0 end end) as list_sum,
         case when m.is_metered and r.rate_source <> 'list' then
             case when m.input_uncached_tokens > 0 then m.input_uncached_tokens::decimal(18, 0) * r.contracted_input_uncached else 0 end
             + case when m.cache_read_tokens > 0 then m.cache_read_tokens::decimal(18, 0) * r.contracted_cache_read else 0 end
@@ -128,7 +129,8 @@ summed as (
             when m.audio_input_tokens > 0 and r.contracted_audio_input is null then 'no price of audio input tokens'
             when m.audio_output_tokens > 0 and r.contracted_audio_output is null then 'no price of audio output tokens'
             when m.images > 0 and r.contracted_images is null then 'no price of images'
-            else 'no price of search units' end end as unpriced_because
+            when m.search_units > 0 and r.contracted_search_units is null then 'no price of search units'
+            else 'a million dollars or more in one row of the log' end end as unpriced_because
     from placed m
     left join known r on r.provider = m.price_provider and r.model = m.price_model
         and r.service_tier = m.rated_tier and r.region = m.rated_region

@@ -194,10 +194,10 @@ stated as (
             when quantity_agrees then 'variance_price'
             else 'variance_quantity' end as state,
         case when state not in ('unpriced', 'not_comparable') and provider_quantity > 0 and billed_quantity > 0 then
-            money(((billed_quantity - provider_quantity) * 1000)::hugeint * pico(expected_cost) // (provider_quantity * 1000)::hugeint)
+            money(part_of(((billed_quantity - provider_quantity) * 1000)::hugeint, pico(expected_cost), (provider_quantity * 1000)::hugeint))
             end as quantity_variance,
         case when state not in ('unpriced', 'not_comparable') and provider_quantity > 0 and billed_quantity > 0 then
-            money(pico(billed_cost) * (provider_quantity * 1000)::hugeint // (billed_quantity * 1000)::hugeint - pico(expected_cost))
+            money(part_of(pico(billed_cost), (provider_quantity * 1000)::hugeint, (billed_quantity * 1000)::hugeint) - pico(expected_cost))
             end as price_variance
     from judged
 )

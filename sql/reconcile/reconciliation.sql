@@ -148,10 +148,10 @@ decomposed as (
     select
         s.*,
         case when metered_quantity > 0 and billed_quantity > 0 and metered_cost is not null then
-            money(((billed_quantity - metered_quantity) * 1000)::hugeint * pico(metered_cost) // (metered_quantity * 1000)::hugeint)
+            money(part_of(((billed_quantity - metered_quantity) * 1000)::hugeint, pico(metered_cost), (metered_quantity * 1000)::hugeint))
             end as quantity_variance,
         case when metered_quantity > 0 and billed_quantity > 0 and metered_cost is not null then
-            money(pico(billed_cost) * (metered_quantity * 1000)::hugeint // (billed_quantity * 1000)::hugeint - pico(metered_cost))
+            money(part_of(pico(billed_cost), (metered_quantity * 1000)::hugeint, (billed_quantity * 1000)::hugeint) - pico(metered_cost))
             end as price_variance
     from stated s
 ),

@@ -518,6 +518,21 @@ def test_a_missing_exchange_rate_is_named_with_its_period_and_pair() -> None:
     close._require_rates(SimpleNamespace(con=con))  # type: ignore[arg-type]
 
 
+def test_amounts_are_exact_however_large() -> None:
+    """As whole units and back, and cut in proportion, where the products are beyond 128 bits."""
+    con = duckdb.connect()
+    con.execute(asset("sql", "macros.sql").read_text())
+    for text in ("0", "-0.000000000001", "99999999999999.999999999999", "-86400000000000000000.5", "12345678901234567890123.123456789012"):
+        assert con.execute("select pico($1::decimal(38, 12)), money(pico($1::decimal(38, 12)))", [text]).fetchall() == [(int(Fraction(text) * 10**12), Decimal(text))]
+    for units, low, high, total in ((10**33, 1, 3, 7), (-(10**33) - 1, 0, 10**15, 10**15 + 1), (5, 2, 3, 3), (10**24 + 7, 10**15, 10**15 + 1, 10**17)):
+        sign = 1 if units > 0 else -1
+        wanted = sign * (abs(units) * high // total - abs(units) * low // total)
+        assert con.execute("select cut($1::hugeint, $2::hugeint, $3::hugeint, $4::hugeint)", [units, low, high, total]).fetchall() == [(wanted,)]
+    for units, part, whole in ((-(10**30), 10**17, 3 * 10**16), (10**30, 10**17, -7 * 10**16), (7, 10**37, 10**20)):
+        wanted = abs(units) * part // abs(whole) * (1 if units * whole > 0 else -1)
+        assert con.execute("select part_of($1::hugeint, $2::hugeint, $3::hugeint)", [units, part, whole]).fetchall() == [(wanted,)]
+
+
 # --- refusals ------------------------------------------------------------------------------------------------------------
 
 
@@ -539,6 +554,7 @@ def test_a_missing_exchange_rate_is_named_with_its_period_and_pair() -> None:
         (COMMITTED + MINIMUM.replace("id: plan", "id: reserved"), 5, "two contracts are called reserved"),
         (MINIMUM.replace('amount: "310"', 'amount: "0"'), 3, "amount"),
         ('fees:\n  - {id: f, provider: openai, lines: {service: x}}\n', 3, "name an amount a month or a percent"),
+        ('private_prices:\n  - {id: p, provider: openai, model: gpt-x, meter: output, per_million: "1000000"}\n', 3, "per_million"),
         ('fees:\n  - {id: f, provider: openai, lines: {service: x}, percent: "1", currency: EUR}\n', 3, "a percent has no currency of its own"),
     ],
 )  # fmt: skip

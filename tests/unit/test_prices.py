@@ -453,9 +453,24 @@ def test_the_supplement_cites_every_entry(tmp_path: Path) -> None:
             snapshots.supplement(tmp_path)
 
 
-@pytest.mark.parametrize(("second", "known"), [("0.000020", [Decimal("0.000020")]), ("0.000022", [])])
-def test_a_price_that_moved_within_the_month_is_no_unit_price_of_the_bill(second: str, known: list[Decimal]) -> None:
+@pytest.mark.parametrize(
+    ("first", "second", "listed", "known"),
+    [
+        ("0.000020", "0.000020", None, [Decimal("0.000020")]),
+        ("0.000020", "0.000022", None, []),  # it moved within the month
+        ("0.000020", "0.000020", "0.000010", [Decimal("0.000020")]),
+        ("0.000200", "0.000200", "0.000010", [Decimal("0.000200")]),
+        ("0.000201", "0.000201", "0.000010", []),  # beyond twenty times the list price: another unit
+        ("0.000001", "0.000001", "0.000021", []),
+        ("0.999999", "0.999999", None, [Decimal("0.999999")]),
+        ("1.000000", "1.000000", None, []),  # a dollar for a token: the bill counts millions of them
+    ],
+)
+def test_when_a_bill_tells_a_unit_price(first: str, second: str, listed: str | None, known: list[Decimal]) -> None:
     with memory() as con:
+        meters = ", ".join(f"null::decimal(20, 12) as {name}" for name in prices.METERS if name != "output")
+        con.execute(f"create temp table rate_table as select 'lister' as provider, 'listed-x' as model, {meters}, $price::decimal(20, 12) as output", {"price": listed})
+        con.execute("create temp table model_names as select '2026-10' as usage_period, 'openai' as provider, 'gpt-x' as model, 'lister' as list_provider, 'listed-x' as list_model")
         con.execute(asset("sql", "macros.sql").read_text())
         con.execute(
             """
@@ -465,9 +480,9 @@ def test_a_price_that_moved_within_the_month_is_no_unit_price_of_the_bill(second
                 'openai' as provider, 'gpt-x' as model, 'standard' as service_tier, 'output' as sku_meter, 'Tokens' as consumed_unit,
                 null::varchar as vector_index_id, null::varchar as cluster, day as usage_date, 1000::decimal(38, 12) as consumed_quantity,
                 (1000 * price::decimal(12, 6))::decimal(38, 12) as contracted_cost
-            from (values (date '2026-10-01', '0.000020'), (date '2026-10-02', $second)) t(day, price)
+            from (values (date '2026-10-01', $first), (date '2026-10-02', $second)) t(day, price)
             """,
-            {"second": second},
+            {"first": first, "second": second},
         )
         sql = asset("sql", "rate", "bill_prices.sql").read_text()
         assert [row[-1] for row in con.execute(sql, {"period": "2026-10"}).fetchall()] == known
