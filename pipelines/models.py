@@ -29,6 +29,7 @@ from typing import Any
 import duckdb
 
 from pipelines.home import asset
+from pipelines.warehouse import tables
 
 STAGES = ("normalize", "rate", "reconcile", "allocate", "close", "marts", "insight")
 
@@ -123,29 +124,30 @@ def replace_period(con: duckdb.DuckDBPyConnection, model: Model, params: Mapping
     """
     body = f"select $period as usage_period, * from ({model.sql})"
     bound = {**_bound(model, params), "period": params["period"]}
-    table = table_for(con, model.name, body, bound)
-    con.execute(f"delete from {table} where usage_period = $period", {"period": params["period"]})
-    con.execute(f"insert into {table} {body}", bound)
+    _replace(con, model.name, body, bound, "usage_period = $period", {"period": params["period"]})
 
 
 def replace_days(con: duckdb.DuckDBPyConnection, model: Model, params: Mapping[str, Any], days: list[date]) -> None:
     """The model's rows of some days, replacing those they had, in the warehouse table of its name."""
     bound = _bound(model, params)
-    table = table_for(con, model.name, model.sql, bound)
-    con.execute(f"delete from {table} where usage_date in (select unnest($days))", {"days": days})
-    con.execute(f"insert into {table} {model.sql}", bound)
+    _replace(con, model.name, model.sql, bound, "usage_date in (select unnest($days))", {"days": days})
 
 
 def replace_all(con: duckdb.DuckDBPyConnection, model: Model, params: Mapping[str, Any]) -> None:
     """The whole warehouse table of the model's name, made anew."""
     con.execute(f"create or replace table warehouse.main.{model.name} as {model.sql}", _bound(model, params))
+    tables(con).add(model.name)
 
 
-def table_for(con: duckdb.DuckDBPyConnection, name: str, body: str, bound: dict[str, Any]) -> str:
-    """The warehouse table of this name, made where it is missing: `if not exists` would plan the whole SELECT each time."""
-    if not con.execute("select 1 from duckdb_tables() where database_name = 'warehouse' and schema_name = 'main' and table_name = ?", [name]).fetchall():
-        con.execute(f"create table warehouse.main.{name} as {body} limit 0", bound)
-    return f"warehouse.main.{name}"
+def _replace(con: duckdb.DuckDBPyConnection, name: str, body: str, bound: dict[str, Any], where: str, values: dict[str, Any]) -> None:
+    """The rows of a warehouse table that are `where`, replaced by those of `body`; the table is made where it is missing."""
+    table = f"warehouse.main.{name}"
+    if name in tables(con):
+        con.execute(f"delete from {table} where {where}", values)
+        con.execute(f"insert into {table} {body}", bound)
+    else:
+        con.execute(f"create table {table} as {body}", bound)
+        tables(con).add(name)
 
 
 def _bound(model: Model, params: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import duckdb
 
@@ -67,6 +68,30 @@ def open_warehouse(home: Home) -> Iterator[duckdb.DuckDBPyConnection]:
         con.close()
 
 
+_REMEMBERED: WeakKeyDictionary[duckdb.DuckDBPyConnection, dict[str, Any]] = WeakKeyDictionary()
+
+
+def remembered(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+    """What a connection is known to have, so that nobody has to ask for it or make it again; a rollback may undo it, and forgets it."""
+    return _REMEMBERED.setdefault(con, {})
+
+
+def tables(con: duckdb.DuckDBPyConnection) -> set[str]:
+    """Names of the warehouse's tables, asked once: the catalog describes every table for each answer. Add what you make."""
+    known = remembered(con)
+    if "tables" not in known:
+        found = con.execute("select table_name from duckdb_tables() where database_name = 'warehouse' and schema_name = 'main'").fetchall()
+        known["tables"] = {name for (name,) in found}
+    return known["tables"]
+
+
+def define(con: duckdb.DuckDBPyConnection, macros: str) -> None:
+    """Temporary macros, made once."""
+    if macros not in remembered(con):
+        con.execute(macros)
+        remembered(con)[macros] = True
+
+
 @contextmanager
 def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """All or nothing. DuckDB's COMMIT after a failed statement silently rolls back, so no error may pass through."""
@@ -74,6 +99,7 @@ def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
     try:
         yield
     except BaseException:
+        remembered(con).clear()
         with suppress(duckdb.Error):  # the failed statement may have ended the transaction already
             con.execute("rollback")
         raise

@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from pipelines import guardrails, jobs, models, policy, publish, reports, warehouse
+from pipelines import guardrails, jobs, models, publish, reports, warehouse
 from pipelines.home import Home
 from tests.conftest import empty_home, quiet
 
@@ -77,24 +77,7 @@ def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def without_reports(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nights end with statements, journals and exceptions: no workbook, no comment, no other mart; the same policy is read once."""
-    read, known = policy.load, {}
-
-    def load(folder: Path) -> policy.Policy:
-        key = tuple((path.name, path.read_bytes()) for path in sorted(folder.glob("*.yaml")))
-        if key not in known:
-            known[key] = read(folder)
-        return known[key]
-
-    register, registered = policy.register, {}
-
-    def register_once(con: duckdb.DuckDBPyConnection, wanted: policy.Policy) -> None:
-        if registered.get("last") != (con, wanted):
-            register(con, wanted)
-            registered["last"] = (con, wanted)
-
-    monkeypatch.setattr(policy, "load", load)
-    monkeypatch.setattr(policy, "register", register_once)
+    """Nights end with statements, journals and exceptions: no workbook, no comment, no other mart."""
     monkeypatch.setattr(models, "code_fingerprint", cache(models.code_fingerprint))
     monkeypatch.setattr(reports, "write", lambda run, version, before: ([], reports.Pages({}, "weekly")))
     monkeypatch.setattr(reports, "PAGES", ())

@@ -104,8 +104,30 @@ class Policy:
         return day
 
 
+_LOADED: dict[frozenset[tuple[str, str]], Policy] = {}  # by the names and digests of the files
+_KEPT = 8  # policies in memory
+
+
 def load(folder: Path) -> Policy:
-    """The policy in `folder`; raises `PolicyRefused` with every reason, each with file and line."""
+    """The policy in `folder`; raises `PolicyRefused` with every reason, each with file and line.
+
+    The same files give the same object: closed months are often frozen under the policy of today.
+    """
+    try:
+        files = frozenset((path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in folder.glob("*.y*ml"))
+    except OSError:
+        return _load(folder)  # which says what cannot be read
+    if files not in _LOADED:
+        policy = _load(folder)
+        if files != {(f"{name}.yaml", digest) for name, digest in policy.digests.items()}:
+            return policy  # somebody wrote to it while it was read
+        if len(_LOADED) == _KEPT:
+            _LOADED.clear()
+        _LOADED[files] = policy
+    return _LOADED[files]
+
+
+def _load(folder: Path) -> Policy:
     reasons: list[Refused] = []
     trees: dict[str, Any] = {}
     files: dict[str, Any] = {}

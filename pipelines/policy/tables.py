@@ -25,6 +25,7 @@ from pipelines.policy.files import (
 )
 from pipelines.prices import NO_LIMIT
 from pipelines.sources import KINDS
+from pipelines.warehouse import remembered
 
 if TYPE_CHECKING:
     from pipelines.policy import Policy
@@ -101,7 +102,11 @@ COLUMNS = {
 
 
 def register(con: duckdb.DuckDBPyConnection, policy: Policy) -> None:
-    """(Re)make every table of COLUMNS, as policy_<name>, from the policy; empty where it says nothing."""
+    """(Re)make every table of COLUMNS, as policy_<name>, from the policy; empty where it says nothing. Nothing where it is there already."""
+    known = remembered(con)
+    if known.get("policy") is policy:
+        return
+    known.pop("policy", None)
     for name, rows in rows_of(policy).items():
         con.execute(f"create or replace temp table policy_{name}({COLUMNS[name]})")
         if rows:
@@ -109,6 +114,7 @@ def register(con: duckdb.DuckDBPyConnection, policy: Policy) -> None:
             con.register("policy_rows", pa.table(texts, names=[f"c{i}" for i in range(len(texts))]))
             con.execute(f"insert into policy_{name} from policy_rows")
             con.unregister("policy_rows")
+    known["policy"] = policy
 
 
 def _conditions(one: Belonging) -> tuple[str | int | None, ...]:

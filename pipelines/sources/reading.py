@@ -19,6 +19,7 @@ from pipelines.content import open_content, read_bytes
 from pipelines.errors import Refused
 from pipelines.sources import SHAPES, Delivery
 from pipelines.sources.currency import CURRENCIES
+from pipelines.warehouse import define
 
 # is_number    plain or scientific notation; no separators, no NaN, no infinity
 # plain        the number times a power of ten in plain notation, still as text: nothing is lost (DuckDB's own reading of
@@ -62,7 +63,7 @@ create or replace temp macro token_power(unit) as
 
 
 def macros(con: duckdb.DuckDBPyConnection) -> None:
-    con.execute(MACROS)
+    define(con, MACROS)
 
 
 def where(delivery: Delivery, path: Path, record: int | str | None = None) -> str:

@@ -21,6 +21,7 @@ from pipelines.home import Home, asset
 from pipelines.policy import Period, Policy
 from pipelines.run import Run
 from pipelines.sources import BILL_LINE, SHAPES
+from pipelines.warehouse import tables
 from pipelines.yaml_file import PolicyRefused
 
 DAY = timedelta(days=1)
@@ -398,6 +399,7 @@ def test_the_narrowest_scope_makes_the_price(tmp_path: Path) -> None:
     made.con.execute("insert into model_resolution values ('openai', 'GPT-Hidden', 'openai', 'gpt-hidden', null, null, 'no rule', '1')")
     prices.register(made.con, asset("data", "list_prices"))
     params = {"period": "2026-10"}
+    tables(made.con).difference_update({"model_names", "rates"})
     made.con.execute("drop table model_names; create table bill_lines as select '2026-09' as usage_period, 'openai' as provider, 'gpt-5' as model, 'API' as service")
     models.replace_period(made.con, next(m for m in models.stage("normalize") if m.name == "model_names"), params)
     made.con.execute("drop table rates; create table bill_prices(usage_period varchar, provider varchar, model varchar, service_tier varchar, meter varchar, unit_price decimal(24, 18))")
@@ -486,6 +488,7 @@ def test_a_model_of_another_vendors_list_has_its_sellers_contract_and_bill(tmp_p
     prices.register(made.con, asset("data", "list_prices"))
     made.con.execute("create temp table logged as select * from (values ('azure_ai', 'gpt-4o'), ('azure', 'prod-chat'), ('openai', 'gpt-4o')) t(provider, model_as_logged)")
     prices.resolve_models(made.con, "logged", asset("data", "list_prices"), overrides=[prices.Override("azure", "prod-chat", "openai", "gpt-4o")])
+    tables(made.con).difference_update({"model_names", "rates"})
     made.con.execute("drop table model_names; drop table rates; create table bill_lines(usage_period varchar, provider varchar, model varchar, service varchar)")
     made.con.execute("create table bill_prices as select '2026-10' as usage_period, 'azure' as provider, 'gpt-4o' as model, 'standard' as service_tier, 'output' as meter, 0.000009::decimal(24, 18) as unit_price")
     for stage, name in (("normalize", "model_names"), ("rate", "rates")):

@@ -418,3 +418,17 @@ def test_an_edit_is_told_from_what_a_month_was_closed_under(folder: Path, name: 
     told = list(edits(closed, policy.load(folder), SEPTEMBER))
     assert [(edit.file, edit.entries) for edit in told] == [(file, entries) for file, entries, _ in found]
     assert all(edit.example.startswith(words) for edit, (_, _, words) in zip(told, found, strict=True))
+
+
+def test_the_same_files_are_read_once_and_a_changed_one_again(tmp_path: Path) -> None:
+    policy.write_template(tmp_path / "a", "2026-09")
+    policy.write_template(tmp_path / "b", "2026-09")
+    first = policy.load(tmp_path / "a")
+    assert policy.load(tmp_path / "b") is first
+    close = tmp_path / "b" / "close.yaml"
+    close.write_text("version: 1\napprovals: required\n")
+    assert policy.load(tmp_path / "b").close.approvals == "required" and policy.load(tmp_path / "a") is first
+    close.write_text("version: 1\napprovals: perhaps\n")
+    for _ in range(2):
+        with pytest.raises(Refused, match=r"close\.yaml:2"):
+            policy.load(tmp_path / "b")

@@ -18,6 +18,7 @@ from pipelines.content import BOM, blank_lines, open_content
 from pipelines.errors import Refused
 from pipelines.sources import EVENT, Delivery
 from pipelines.sources.reading import where
+from pipelines.warehouse import define
 
 Shape = Mapping[str, Any]  # of a record: field -> SQL type, or the shape of the object it holds
 
@@ -99,7 +100,7 @@ create or replace temp macro any_time(t, zone) as case
 
 
 def macros(con: duckdb.DuckDBPyConnection) -> None:
-    con.execute(MACROS)
+    define(con, MACROS)
 
 
 def layout(path: Path) -> str:
@@ -234,7 +235,7 @@ def clean(
     of a delivery are told apart by their count. `fault`: the reader's own reason to reject a row, or NULL. What a log
     does not have, its SELECT need not have.
     """
-    there = {row[0] for row in con.execute(f"describe {logged}", params or {}).fetchall()}
+    there = _said_by(con, logged, params or {})
     usual = {"requests": "1"}
     absent = "".join(f", '{usual[name]}' as {name}" if name in usual else f", null::varchar as {name}" for name in LOGGED if name not in there)
     names = {name: name for name in EVENT}
@@ -327,6 +328,19 @@ def clean(
         """,
         params or {},
     )
+
+
+_SAID: dict[str, frozenset[str]] = {}  # by SELECT, of the last ones
+_KEPT = 256
+
+
+def _said_by(con: duckdb.DuckDBPyConnection, logged: str, params: Mapping[str, Any]) -> frozenset[str]:
+    """The columns of a SELECT that names each of them: asked once, since planning takes longer than reading a small file."""
+    if logged not in _SAID:
+        if len(_SAID) == _KEPT:
+            _SAID.clear()
+        _SAID[logged] = frozenset(row[0] for row in con.execute(f"describe {logged}", params).fetchall())
+    return _SAID[logged]
 
 
 def _any(names: list[str], condition: str) -> str:

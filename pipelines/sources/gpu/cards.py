@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import duckdb
 
+from pipelines.warehouse import define
+
 # mig_slices      compute slices of a profile: 3g.20gb -> 3; NULL where the text is no profile
 # slices_of_card  compute slices of the whole card, by model as Koku counts them; where the model is not told, by profile
 MACROS = r"""
@@ -17,4 +19,4 @@ create or replace temp macro slices_of_card(model, profile) as case
 
 
 def macros(con: duckdb.DuckDBPyConnection) -> None:
-    con.execute(MACROS)
+    define(con, MACROS)
