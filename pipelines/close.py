@@ -15,7 +15,7 @@ from pipelines.normalize import landed_table
 from pipelines.policy import Period
 from pipelines.policy.edits import edits
 from pipelines.review import approval_reasons, dispute_reasons
-from pipelines.run import Run, Scope, all_files, inputs_fingerprint, undated_until
+from pipelines.run import Run, Scope, all_files, undated_until
 from pipelines.warehouse import transaction, write_parquet
 
 _FROZEN = ("charges", "ledger", "statement_lines", "statements", "journal_lines")
@@ -69,7 +69,7 @@ def close_period(run: Run, label: str, actor: str) -> Entry:
         "fiscal_period": _fiscal(run, period),
         "through": run.through,
         "actor": actor,
-        "inputs": inputs_fingerprint(run.con, period, reaches_back, until),
+        "inputs": run.inputs(period, reaches_back, until),
         "undated_until": until,
         "reaches_back": reaches_back,
         "terms": run.policy.terms_beyond(period),

@@ -60,6 +60,7 @@ def close(home: Home, label: str, actor: str, say: Say) -> Outcome:
         land(run)
         _compute(run)
         entry = close_period(run, label, who)
+        run.closed_as_computed(label)
         return replace(_compute(run), entry=entry)
 
 

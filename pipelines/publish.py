@@ -18,7 +18,7 @@ from pipelines.home import Home
 from pipelines.normalize import landed_table
 from pipelines.policy import prose
 from pipelines.run import Run, all_files, digest
-from pipelines.warehouse import literal, replace_durably, sync, write_text
+from pipelines.warehouse import literal, replace_durably, sync, transaction, write_text
 
 KEEP_VERSIONS = 3
 STORAGE = "v1.2.0"  # so that DuckDB 1.x clients can open the file
@@ -197,8 +197,9 @@ def _build(run: Run, version: Path) -> None:
     try:
         for table in TABLES:
             con.execute(f"create table pub.{table.name} as select * from ({table.source}) order by {table.order}")
-        _views(run)
-        _comment(run)
+        with transaction(con):  # a thousand comments: each on its own would wait for the disk
+            _views(run)
+            _comment(run)
         con.execute("checkpoint pub")
     finally:
         con.execute("detach pub")

@@ -56,6 +56,7 @@ class Run:
     say: Say
     landed: LandingReport | None = None
     refused: list[Refused] = field(default_factory=list)
+    _inputs: dict[tuple[Any, ...], str] = field(default_factory=dict)
 
     @cached_property
     def arrivals(self) -> Arrivals:
@@ -128,6 +129,20 @@ class Run:
         ).fetchall()
         return {currency: (rate, source) for currency, rate, source in found}
 
+    def inputs(self, period: Period, bills_from: date, undated_until: date) -> str:
+        """`inputs_fingerprint`, taken once after landing."""
+        if self.landed is None:
+            return inputs_fingerprint(self.con, period, bills_from, undated_until)
+        asked = (id(self.landed), period, bills_from, undated_until)
+        if asked not in self._inputs:
+            self._inputs[asked] = inputs_fingerprint(self.con, period, bills_from, undated_until)
+        return self._inputs[asked]
+
+    def closed_as_computed(self, label: str) -> None:
+        """The period's tables stand after its close: the policy and the prices just frozen are those that made them."""
+        scope = next(scope for scope in self.scopes() if scope.period.label == label)
+        self.con.execute("insert or replace into period_runs values (?, ?)", [label, scope.fingerprint])
+
     def open_scope(self, label: str) -> Scope:
         """The period of this label under today's policy, whether it is closed or not."""
         period = next(period for period in self.periods if period.label == label)
@@ -135,7 +150,7 @@ class Run:
 
     def _open_scope(self, period: Period, undated_until: date) -> Scope:
         """Under today's policy and prices. A reopened period keeps the drivers without dates that it was closed with."""
-        inputs = inputs_fingerprint(self.con, period, self.policy.reaches_back(period), undated_until)
+        inputs = self.inputs(period, self.policy.reaches_back(period), undated_until)
         params = self._params(period, undated_until)
         prices = self.home.list_prices
         parts = [inputs, self.policy.fingerprint, folder_fingerprint(prices), self.code, params["as_of"]]
@@ -148,7 +163,7 @@ class Run:
     def _frozen_scope(self, period: Period, closed: Entry) -> Scope:
         """A closed period is computed again only when something arrived for it: never for a new day or new code."""
         until = undated_until(closed)
-        inputs = inputs_fingerprint(self.con, period, date.fromisoformat(closed.facts.get("reaches_back", f"{period.start}")), until)
+        inputs = self.inputs(period, date.fromisoformat(closed.facts.get("reaches_back", f"{period.start}")), until)
         params = self._params(period, until)
         fingerprint = digest([inputs, closed.sha256])
         return Scope(period, closed.path("policy"), closed.path("list_prices"), fingerprint, inputs, True, params)
