@@ -1,4 +1,4 @@
-"""A night that is killed anywhere and run again ends as if nothing had happened, and readers see whole versions only."""
+"""A night or a decision that is killed anywhere and run again ends as if nothing had happened, and readers see whole versions only."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ import threading
 import time
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 
 from pipelines import jobs, sample
+from pipelines.books import Books
 from pipelines.home import Home
 from pipelines.inspection import verify
+from tests.closing import Company
 from tests.conftest import quiet
 
 THROUGH = date(2026, 9, 12)
@@ -28,16 +31,45 @@ TRUTH = sample.Truth.make(scale=0.005)
 POINTS = range(1, 400, 37)  # every so many durable steps of the night
 MOMENTS = 5
 
-# Runs the night in a child that is killed after so many durable steps or seconds. The parent imports everything once
-# and forks before any thread exists, so that a few dozen nights stay quick. Reads "<root> <steps> <seconds>" lines.
+# Runs a job in a child that is killed after so many durable steps or seconds. The parent imports and reads everything
+# once and forks before any thread exists, so that a few dozen nights stay quick: the models are parsed, with DuckDB's
+# threads, in a child of their own. Reads lines of [root, steps, seconds, job, its arguments].
+# A team's workbook is the text of its lines here: how a workbook is made is no matter of when the night is killed.
 SERVER = r"""
-import os, signal, sys, threading, time
+import json, os, pickle, signal, sys, threading, time
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
-from pipelines import jobs, landing, normalize, reconcile, allocate, checks, publish, reports, close, books, rate, warehouse
+import pytest
+from pipelines import jobs, landing, models, normalize, reconcile, allocate, checks, publish, reports, close, books, insight, notify, policy, rate, warehouse
 from pipelines.home import Home
+from pipelines.render import digest, engineering, html, index, journal, names, overview, workbook
+from tests.closing import few_rows
 
-def child(root, steps, seconds):
+def lines(con, period, version, team_id):
+    select = "from statement_lines where period = ? and version = ? and team_id = ? order by all"
+    text = repr(con.execute(select, [period, version, team_id]).fetchall()).encode()
+    return {f"{team_id}{suffix}": text for suffix in (".xlsx", ".html")}
+
+def parsed():
+    return {name: models.stage(name) for name in models.STAGES}, models.checks(), models.drivers()
+
+reading, writing = os.pipe()
+if os.fork() == 0:
+    with open(writing, "wb") as pipe:
+        pickle.dump(parsed(), pipe)
+    os._exit(0)
+os.close(writing)
+with open(reading, "rb") as pipe:
+    stages, of_checks, of_drivers = pickle.load(pipe)
+os.wait()
+models.stage, models.checks, models.drivers = stages.__getitem__, lambda: of_checks, lambda: of_drivers
+for template in html._environment().list_templates(filter_func=lambda name: "/" not in name):
+    html._environment().get_template(template)
+workbook.files = lines
+few_rows(pytest.MonkeyPatch())
+
+def child(root, steps, seconds, job, args):
     left = [steps]
     def counted(name):
         real = getattr(os, name)
@@ -52,16 +84,18 @@ def child(root, steps, seconds):
         counted(name)
     if seconds:
         threading.Timer(seconds, lambda: os.kill(os.getpid(), signal.SIGKILL)).start()
-    jobs.nightly(Home(Path(root)), date.fromisoformat("THROUGH"), lambda text: None)
+    made = {"nightly": [date.fromisoformat], "dispute": [str, str, list, Decimal, str, str, str]}.get(job, [str] * len(args))
+    getattr(jobs, job)(Home(Path(root)), *(make(arg) for make, arg in zip(made, args, strict=True)), lambda text: None)
     os._exit(0)
 
 print("ready", flush=True)
 for line in sys.stdin:
-    root, steps, seconds = line.split()
+    root, steps, seconds, job, args = json.loads(line)
+    policy.load(Home(Path(root)).policy)
     pid = os.fork()
     if pid == 0:
         try:
-            child(root, int(steps), float(seconds))
+            child(root, steps, seconds, job, args)
         except BaseException as error:
             print(repr(error), file=sys.stderr, flush=True)
             os._exit(3)
@@ -73,7 +107,7 @@ for line in sys.stdin:
 class Server:
     def __init__(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", SERVER.replace("THROUGH", THROUGH.isoformat())],
+            [sys.executable, "-c", SERVER],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "DAGSTER_HOME": ""},
         )  # fmt: skip
         assert self.answer() == "ready"
@@ -84,8 +118,12 @@ class Server:
 
     def night(self, root: Path, steps: int = 0, seconds: float = 0) -> int:
         """Exit code of one night: 0, or -9 where it was killed."""
+        return self.run(root, "nightly", THROUGH.isoformat(), steps=steps, seconds=seconds)
+
+    def run(self, root: Path, job: str, *args: Any, steps: int = 0, seconds: float = 0) -> int:
+        """Exit code of one of `jobs`."""
         assert self.process.stdin
-        self.process.stdin.write(f"{root} {steps} {seconds}\n")
+        self.process.stdin.write(json.dumps([str(root), steps, seconds, job, args]) + "\n")
         self.process.stdin.flush()
         return int(self.answer())
 
@@ -196,6 +234,7 @@ def test_a_reader_sees_whole_versions_only(before: Path, undisturbed: str, serve
             except (duckdb.Error, OSError) as error:
                 errors.append(repr(error))
                 return
+            time.sleep(0.02)
 
     reader = threading.Thread(target=read)
     reader.start()
@@ -206,3 +245,45 @@ def test_a_reader_sees_whole_versions_only(before: Path, undisturbed: str, serve
     assert not errors
     assert len(set(seen)) == 2 and all(len(answers) == 1 for answers in manifests.values())
     assert content(home) == undisturbed
+
+
+DAY = "2026-10-05"
+DECISIONS = {
+    "approve": ("2026-09", "review", "carol"),
+    "dispute": ("a", "2026-09", [1], "1", "wrong_team", "not ours", "Lead"),
+    "reopen": ("2026-09", "carol", "a late bill"),
+}
+BEFORE_THE_ENTRY, AFTER_IT, LATER = 3, 4, 12  # of an entry its text, its folder and its place are durable steps
+
+
+@pytest.fixture(scope="module")
+def decided(server: Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Homes to decide something in: of a month that is not closed yet, and of a closed one."""
+    company = Company(tmp_path_factory.mktemp("decided") / "home")
+    company.bill("2026-09-03,p-a,x,10", "2026-09-04,,shared,9", "2026-09-20,p-b,y,3")
+    root = company.home.root
+    assert server.run(root, "nightly", DAY) == 0
+    closed = copy(root, tmp_path_factory.mktemp("closed"))
+    assert server.run(closed, "close", "2026-09", "carol") == 0
+    return {"approve": root, "dispute": root, "reopen": closed}
+
+
+@pytest.mark.parametrize("job", DECISIONS)
+def test_a_killed_decision_is_in_the_books_whole_or_not_at_all(
+    decided: dict[str, Path], server: Server, tmp_path_factory: pytest.TempPathFactory, job: str
+) -> None:
+    """Whoever decided does so again where it is not there; where it is, the night publishes it."""
+    before, said = len(Books(Home(decided[job])).entries), DECISIONS[job]
+    root = copy(decided[job], tmp_path_factory.mktemp("undisturbed"))
+    assert server.run(root, job, *said) == 0
+    wanted = content(Home(root))
+    assert wanted != content(Home(decided[job]))
+    for steps in (BEFORE_THE_ENTRY, AFTER_IT, LATER):
+        home = Home(copy(decided[job], tmp_path_factory.mktemp("killed")))
+        assert server.run(home.root, job, *said, steps=steps) == -signal.SIGKILL
+        whole(home)
+        books = Books(home)
+        assert books.problems() == [] and len(books.entries) == before + (steps > BEFORE_THE_ENTRY)
+        again = (job, *said) if steps == BEFORE_THE_ENTRY else ("nightly", DAY)
+        assert server.run(home.root, *again) == 0
+        assert content(home) == wanted
