@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -37,6 +40,20 @@ def _made_once(tmp_path_factory: pytest.TempPathFactory, name: str) -> Iterator[
         done = shared / f"{name}.done"
         yield shared / name, not done.exists()
         done.touch()
+
+
+def command(*words: str) -> subprocess.CompletedProcess[str]:
+    """The `apportion` command without the second that a process needs to start: its exit code and what it wrote."""
+    from pipelines import cli
+
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with pytest.MonkeyPatch.context() as patched, redirect_stdout(out), redirect_stderr(err):
+        patched.setattr(sys, "argv", ["apportion", *words])
+        try:
+            cli.main()
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
 
 def make_company(root: Path, truth: sample.Truth | None = None, nights: Any = sample.NIGHTS) -> Home:
@@ -77,6 +94,22 @@ def small_company(tmp_path_factory: pytest.TempPathFactory) -> Home:
         if to_fill:
             make_company(root, sample.Truth.make(scale=SMALL))
     return Home(root)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_company_each(request: pytest.FixtureRequest) -> None:
+    """Two processes begin with a company each, where tests want them, rather than wait for each other's later on."""
+    mine = {"gw0": "company", "gw1": "small_company"}.get(os.environ.get("PYTEST_XDIST_WORKER", ""))
+    if mine and any(mine in getattr(item, "fixturenames", ()) for item in request.session.items):
+        request.getfixturevalue(mine)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_disk_to_wait_for() -> Iterator[None]:
+    """Tests kill processes, never the machine: what they wrote need not have reached the disk."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", lambda handle: None)
+        yield
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ import pytest
 
 from pipelines import jobs, sample
 from pipelines.home import Home
-from tests.conftest import quiet
+from tests.closing import without_reports
+from tests.conftest import command, quiet
 
 THROUGH = date(2026, 9, 18)  # bills of every vendor are there
 TRUTH = sample.Truth.make(scale=0.03)
@@ -30,8 +31,19 @@ def home(tmp_path: Path) -> Home:
     return Home(tmp_path)
 
 
-def apportion(home: Home, *words: str) -> subprocess.CompletedProcess[str]:
+@pytest.fixture
+def installed(tmp_path: Path) -> Home:
+    """The sample company before its first file."""
+    sample.install(tmp_path)
+    return Home(tmp_path)
+
+
+def process(home: Home, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "pipelines", *words, "--home", str(home.root)], capture_output=True, text=True)
+
+
+def apportion(home: Home, *words: str) -> subprocess.CompletedProcess[str]:
+    return command(*words, "--home", str(home.root))
 
 
 def litellm(home: Home, name: str = "litellm-2026-09-05.jsonl.gz") -> Path:
@@ -102,7 +114,8 @@ REFUSED = [
 ]
 
 
-def test_bad_files_are_refused_whole_and_the_night_goes_on(home: Home) -> None:
+def test_bad_files_are_refused_whole_and_the_night_goes_on(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_reports(monkeypatch)
     for damage, _ in REFUSED:
         damage(home)
     for _ in range(2):  # the second night says it again
@@ -119,7 +132,7 @@ def test_bad_files_are_refused_whole_and_the_night_goes_on(home: Home) -> None:
 
 def test_the_command_ends_with_1_when_a_file_was_refused(home: Home) -> None:
     truncated(home)
-    ended = apportion(home, "nightly", "--through", THROUGH.isoformat())
+    ended = process(home, "nightly", "--through", THROUGH.isoformat())
     assert ended.returncode == 1 and "gzip" in ended.stderr.splitlines()[-1], ended.stderr
     assert home.current.exists()
 
@@ -132,7 +145,8 @@ REJECTED = [
 ]
 
 
-def test_bad_lines_are_quarantined_and_the_others_count(home: Home) -> None:
+def test_bad_lines_are_quarantined_and_the_others_count(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_reports(monkeypatch)
     edit_events(litellm(home), [change for change, _ in REJECTED])
     assert jobs.nightly(home, THROUGH, quiet).refused == []
     with duckdb.connect(str(home.current), read_only=True) as con:
@@ -155,18 +169,19 @@ POLICY = [
 
 
 @pytest.mark.parametrize("name, change, said", POLICY)
-def test_a_broken_policy_is_refused_with_file_and_line(home: Home, name: str, change: Callable[[str], str], said: str) -> None:
-    path = home.policy / name
+def test_a_broken_policy_is_refused_with_file_and_line(installed: Home, name: str, change: Callable[[str], str], said: str) -> None:
+    path = installed.policy / name
     before = path.read_text()
     path.write_text(change(before))
     assert path.read_text() != before
-    ended = apportion(home, "nightly", "--through", THROUGH.isoformat())
+    ended = apportion(installed, "nightly", "--through", THROUGH.isoformat())
     assert ended.returncode == 1 and re.search(said, ended.stderr), ended.stderr
     assert "Traceback" not in ended.stderr
-    assert not home.current.exists()
+    assert not installed.current.exists()
 
 
-def test_a_bill_in_another_currency_waits_for_a_rate(home: Home) -> None:
+def test_a_bill_in_another_currency_waits_for_a_rate(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_reports(monkeypatch)
     for path in sorted((home.landing / "billing" / "google").rglob("*.csv")):
         path.write_text(path.read_text().replace(",USD,", ",EUR,"))
     ended = apportion(home, "nightly", "--through", THROUGH.isoformat())
@@ -183,15 +198,15 @@ def test_a_bill_in_another_currency_waits_for_a_rate(home: Home) -> None:
         assert con.execute("select distinct currency from statement_lines").fetchall() == [("USD",)]
 
 
-def test_a_slip_of_the_year_is_wrong_usage(home: Home) -> None:
-    ended = apportion(home, "nightly", "--through", "2199-01-15")
-    assert ended.returncode == 2 and "future" in ended.stderr and not home.current.exists()
+def test_a_slip_of_the_year_is_wrong_usage(installed: Home) -> None:
+    ended = apportion(installed, "nightly", "--through", "2199-01-15")
+    assert ended.returncode == 2 and "future" in ended.stderr and not installed.current.exists()
 
 
-@pytest.mark.parametrize("command", [["close"], ["explain", "search"], ["whatif", "--policy", "."]])
+@pytest.mark.parametrize("words", [["close"], ["explain", "search"], ["whatif", "--policy", "."]])
 @pytest.mark.parametrize("month", ["2026-13", "2026-1", "october"])
-def test_a_month_that_is_none_is_wrong_usage(home: Home, command: list[str], month: str) -> None:
-    ended = apportion(home, *command, month)
+def test_a_month_that_is_none_is_wrong_usage(installed: Home, words: list[str], month: str) -> None:
+    ended = apportion(installed, *words, month)
     assert ended.returncode == 2 and "is not a month" in ended.stderr
 
 
@@ -200,8 +215,8 @@ def test_a_folder_without_policy_says_how_to_make_one(tmp_path: Path) -> None:
     assert ended.returncode == 1 and "apportion init" in ended.stderr
 
 
-def test_a_busy_home_ends_with_75(home: Home) -> None:
+def test_a_busy_home_ends_with_75(installed: Home) -> None:
     from pipelines.warehouse import only_run
 
-    with only_run(home):
-        assert apportion(home, "nightly", "--through", THROUGH.isoformat()).returncode == 75
+    with only_run(installed):
+        assert process(installed, "nightly", "--through", THROUGH.isoformat()).returncode == 75

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import dagster as dg
 import duckdb
+import pytest
 
-from pipelines import definitions, jobs, models, sample
+from pipelines import definitions, jobs, models, reports, sample
 from pipelines.home import CHECKOUT, Home
 from tests.conftest import DAY_1, quiet
 
@@ -40,10 +41,12 @@ def test_jobs_and_schedule() -> None:
     assert [schedule.name for schedule in repository.schedule_defs] == ["every_night"]
 
 
-def test_a_run_from_dagster_gives_what_the_command_line_gives(small_company: Home, tmp_path: Path) -> None:
-    """The `nightly` job with its run config, and the `month_close` job, as the UI starts them."""
+def test_a_run_from_dagster_gives_what_the_command_line_gives(small_company: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The `nightly` job with its run config, and the `month_close` job, as the UI starts them; test_canary has the workbooks of such a night."""
     from tests.conftest import SMALL
 
+    monkeypatch.setattr(reports, "write", lambda run, version: [])
+    monkeypatch.setattr(reports, "PAGES", ())
     truth = sample.Truth.make(scale=SMALL)
     sample.install(tmp_path)
     sample.write(tmp_path, DAY_1, truth)

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pytest
 
 from pipelines import jobs, sample
 from pipelines.home import Home
 from pipelines.sample.arrivals import bill_deliveries
+from tests.closing import without_reports
 from tests.conftest import quiet
 from tests.unit.test_cloud_bills import csv_text, cur_row, gcp_row
 
@@ -69,7 +71,8 @@ def in_native_formats(home: Home) -> None:
             (metadata / "cur-Manifest.json").write_text(json.dumps(manifest))
 
 
-def test_native_bills_give_the_same_ledger(tmp_path: Path) -> None:
+def test_native_bills_give_the_same_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_reports(monkeypatch)
     home = make(tmp_path / "native")
     in_native_formats(home)
     charges, ledger = night(home)

@@ -15,6 +15,7 @@ from pipelines.books import Arrivals, Books
 from pipelines.home import Home
 from pipelines.policy.files import Sources
 from pipelines.warehouse import memory
+from tests.closing import only_the_books
 from tests.conftest import empty_home, quiet
 from tests.e2e.test_bills_of_vendors import activity, put
 
@@ -107,7 +108,9 @@ def test_a_fee_claims_every_day_that_it_is_spread_over(tmp_path: Path, con: duck
     assert "(2026-09-12)" in land(con, home, monthly).held[0]
 
 
-def test_the_night_goes_on_and_the_declared_hand_over_gives_what_it_would_have_given(tmp_path: Path) -> None:
+def test_the_night_goes_on_and_the_declared_hand_over_gives_what_it_would_have_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    only_the_books(monkeypatch)
+
     def ledger(home: Home) -> list[Any]:
         with duckdb.connect(str(home.current), read_only=True) as con:
             return con.execute("select usage_date, service, sum(effective_cost) from ledger group by all order by all").fetchall()

@@ -20,7 +20,8 @@ import pytest
 from pipelines import jobs, prices, snapshots
 from pipelines.errors import Refused
 from pipelines.home import Home
-from tests.conftest import quiet
+from tests.closing import without_reports
+from tests.conftest import command, quiet
 from tests.e2e.test_whatif import files
 
 THROUGH = date(2026, 10, 31)
@@ -54,7 +55,8 @@ def output_cost(home: Home, first: str, last: str) -> Decimal:
         ).fetchall()[0][0]
 
 
-def test_compared_in_dollars_then_applied_on_request(company_copy: Home) -> None:
+def test_compared_in_dollars_then_applied_on_request(company_copy: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_reports(monkeypatch)
     newer(company_copy, "2026-11-30")
     before, was = files(company_copy), costs(company_copy)
     added = output_cost(company_copy, "2026-10-20", "2026-10-31")
@@ -89,14 +91,13 @@ def test_a_closed_month_keeps_its_prices(company_copy: Home) -> None:
     assert not (company_copy.list_prices / prices.APPLIED).exists()
 
 
-def apportion(home: Home, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pipelines", "prices", *words, "--home", str(home.root)], capture_output=True, text=True, env=os.environ | environment, check=False
-    )
+def apportion(home: Home, *words: str) -> subprocess.CompletedProcess[str]:
+    return command("prices", *words, "--home", str(home.root))
 
 
-def test_the_commands(company_copy: Home, tmp_path: Path) -> None:
+def test_the_commands(company_copy: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("genai_prices")
+    without_reports(monkeypatch)
     first = prices.newest(company_copy.list_prices)
     same = apportion(company_copy, "refresh")
     assert (same.returncode, same.stderr) == (0, "") and f"nothing new: the installed genai-prices says what the snapshot of {first.name} says" in same.stdout
@@ -118,5 +119,6 @@ def test_the_commands(company_copy: Home, tmp_path: Path) -> None:
     done = apportion(company_copy, "apply", added.name, "--from", "2026-10-31")
     assert done.returncode == 0 and json.loads((company_copy.list_prices / prices.APPLIED).read_text()) == {added.name: "2026-10-31"}
     (tmp_path / "genai_prices.py").write_text("raise ImportError\n")
-    missing = apportion(company_copy, "refresh", PYTHONPATH=str(tmp_path))
+    refresh = [sys.executable, "-m", "pipelines", "prices", "refresh", "--home", str(company_copy.root)]
+    missing = subprocess.run(refresh, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(tmp_path)}, check=False)
     assert missing.returncode == 1 and missing.stderr == "prices refresh: genai-prices is not installed; pip install 'apportion[list-prices]'\n"

@@ -634,7 +634,10 @@ def text_weight(weight: Fraction, kind: str) -> str:
 def run_engine(con: Any, case: Case, folder: Path) -> tuple[Counter[tuple[Any, ...]], Counter[tuple[Any, ...]]]:
     path = folder / "allocation.yaml"
     path.write_text(json.dumps(case.policy, indent=1), encoding="utf-8")
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr(rules, "read", read_json)
     policy = rules.load(path, drivers=set(case.drivers))
+    monkeypatch.undo()
     amounts = {"cost": "decimal(38, 12)", "list_cost": "decimal(38, 12)"}
     charges = [{**c, **{m: money(c[m]) for m in MEASURES}, "portion": "whole"} for c in case.charges]
     table(con, "portions", charges, {"usage_date": "date", **amounts})
@@ -643,6 +646,12 @@ def run_engine(con: Any, case: Case, folder: Path) -> tuple[Counter[tuple[Any, .
         table(con, name, given, {"target": "varchar", "usage_date": "date", "weight": case.types[name]})
     engine.run(con, policy, portions="portions", measures=MEASURES, period=(START, END), driver=lambda name: name, dims=["project"])
     return read(con, "allocations"), read(con, "allocation_steps")
+
+
+def read_json(path: Path, model: Any) -> tuple[Any, Any]:
+    """What yaml_file.read gives, of a file that is JSON: reading it as YAML takes as long as sharing the cost."""
+    tree = json.loads(path.read_text(encoding="utf-8"))
+    return tree, model.model_validate(tree)
 
 
 def table(con: Any, name: str, rows: list[dict[str, Any]], types: dict[str, str]) -> None:
@@ -760,5 +769,7 @@ def compare(con: Any, seed: int, folder: Path) -> str:
 def test_the_engine_agrees_with_a_naive_allocation_in_fractions(first: int, tmp_path: Path) -> None:
     with warehouse.memory() as con:
         con.execute("set threads = 1")  # faster for so few rows
+        if first != FIRST:
+            con.execute("pragma disable_optimizer")  # likewise; one batch goes the way of the product
         told = Counter(compare(con, seed, tmp_path) for seed in range(first, min(first + BATCH, FIRST + CASES)))
     assert told["agreed"] > told["refused"] or CASES < BATCH
