@@ -74,6 +74,7 @@ def demo(home: HomeOption = None) -> None:
     """Make the sample company: two months of files, the nightly job over them, the first month closed."""
     from pipelines import jobs, sample
     from pipelines.home import Home
+    from pipelines.sample import decisions
 
     where = Home.find(home)
     say = _Progress()
@@ -85,6 +86,7 @@ def demo(home: HomeOption = None) -> None:
         refused = jobs.nightly(where, through, say).refused
         if closes:
             jobs.close(where, closes, "finance", say)
+            decisions.dispute(where, closes, say)
     say.done()
     print(_summary(where))
     _finish(refused)

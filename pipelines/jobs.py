@@ -56,7 +56,7 @@ def close(home: Home, label: str, actor: str, say: Say) -> Outcome:
     from pipelines.review import person
 
     who = person(actor)
-    with open_run(home, _last_night(home), say) as run:
+    with open_run(home, last_night(home), say) as run:
         land(run)
         _compute(run)
         entry = close_period(run, label, who)
@@ -103,7 +103,7 @@ def answer_alert(home: Home, alert_id: str, state: str, text: str | None, actor:
 
 def _decided(home: Home, say: Say, decide: Callable[[Run, duckdb.DuckDBPyConnection], Entry]) -> Outcome:
     """One decision over what is published, one entry of the books, and the night of the same day after it."""
-    through = _last_night(home)
+    through = last_night(home)
     with open_run(home, through, say) as run:
         with duckdb.connect(str(home.current), read_only=True) as published:
             entry = decide(run, published)
@@ -111,7 +111,7 @@ def _decided(home: Home, say: Say, decide: Callable[[Run, duckdb.DuckDBPyConnect
         return replace(_compute(run), entry=entry)
 
 
-def _last_night(home: Home) -> date:
+def last_night(home: Home) -> date:
     from pipelines.publish import require_manifest
 
     return date.fromisoformat(require_manifest(home.require_policy())["through"])

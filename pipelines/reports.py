@@ -164,7 +164,8 @@ def _version(
             con.execute("from gpu_equivalents order by all").fetchall(),
             con.execute("select sha256(string_agg(j::varchar, '' order by je_id, line_no)) from journal_lines j where period = ?", [period]).fetchall(),
             run.policy.accounts.model_dump_json(),
-            [con.execute(f"from {name} where period = ? order by all", [period]).fetchall() for name in _present(con, "approvals", "disputes")],
+            [con.execute(f"from {name} where period = ? order by all", [period]).fetchall() for name in _present(con, "approvals")],
+            [con.execute(f"from {name} order by all").fetchall() for name in _present(con, "disputes")],  # also those of earlier months
         ]
     )
     manifest = folder / MANIFEST

@@ -59,6 +59,7 @@ def command(*words: str) -> subprocess.CompletedProcess[str]:
 def make_company(root: Path, truth: sample.Truth | None = None, nights: Any = sample.NIGHTS) -> Home:
     """The sample company under `root`: its policy, and the given nights run and months closed."""
     from pipelines import jobs
+    from pipelines.sample import decisions
 
     home = Home(root)
     sample.install(root)
@@ -67,6 +68,7 @@ def make_company(root: Path, truth: sample.Truth | None = None, nights: Any = sa
         jobs.nightly(home, through, quiet)
         if closes:
             jobs.close(home, closes, "finance", quiet)
+            decisions.dispute(home, closes, quiet)
     return home
 
 

@@ -40,7 +40,7 @@ class Company:
         self.bridge = bridge.rows(con, period, version)
         self.journal = figures.journal(con, **scope)
         self.adjustments = figures.adjustments(con, **scope)
-        self.disputes = figures.disputes(con, period)
+        self.disputes = figures.disputes(con, period=period)
         self.unallocated = figures.unallocated(con, **scope)
         self.exceptions = figures.exceptions(con, period)
         self.rules = figures.sentences(con, **scope)

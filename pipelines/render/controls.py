@@ -136,7 +136,7 @@ def _hashes(team: Team, ws: Any, row: int) -> int:
 
 def _approvals(team: Team, ws: Any, row: int) -> int:
     """Who prepared, reviewed and approved these figures, and what the team disputes; nothing where neither is known."""
-    steps, disputes = figures.approvals(team.con, team.period, team.scope["version"]), figures.disputed(team.con, team.period, team.scope["team_id"])
+    steps, disputes = figures.approvals(team.con, team.period, team.scope["version"]), figures.disputes(team.con, **team.scope)
     if steps:
         team.book.section(ws, row, 2, 8, "Who stands for these figures")
         for step in steps:
@@ -149,7 +149,7 @@ def _approvals(team: Team, ws: Any, row: int) -> int:
         for one in disputes:
             row += 1
             said = ". ".join(part for part in (f"{one['amount']:,.2f} {one['currency']}: {one['reason']}", one["resolution"]) if part)
-            team.book.line(ws, row, CHECKS[:2], [f"{words.plain(one['state'])}, opened on {one['opened_on']}", said])
+            team.book.line(ws, row, CHECKS[:2], [f"{words.plain(one['state'])}, opened on {one['opened_on']}", f"{one['period']}: {said}"])
         row += 2
     return row
 

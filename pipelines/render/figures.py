@@ -460,15 +460,6 @@ def approvals(con: duckdb.DuckDBPyConnection, period: str, version: int) -> list
     )
 
 
-def disputed(con: duckdb.DuckDBPyConnection, period: str, team_id: str) -> list[Row]:
-    """The team's disputes of the month's statements."""
-    if not has(con, "disputes"):
-        return []
-    return rows(
-        con, "from disputes where period = $period and team_id = $team_id order by opened_on, dispute_id", period=period, team_id=team_id
-    )
-
-
 def exceptions(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:
     return rows(con, "from exceptions where period = $period order by abs(coalesce(amount, 0)) desc, kind, what", period=period)
 
@@ -567,11 +558,21 @@ def adjustments(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
     )
 
 
-def disputes(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:
-    """Disputes of the month's statements, and those of earlier months whose adjustment is booked in it; none where there is no such table."""
-    if not con.execute("select count(*) from duckdb_tables() where table_name = 'disputes'").fetchall()[0][0]:
+def disputes(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
+    """Disputes of the month's statements, and those of earlier ones that were opened in the month or whose adjustment is booked in it."""
+    if not has(con, "disputes"):
         return []
-    return rows(con, "from disputes where period = $period or adjustment_period = $period order by opened_on, dispute_id", period=period)
+    mine = "and d.team_id = $team_id" if "team_id" in scope else ""
+    return rows(
+        con,
+        f"""
+        select d.*
+        from disputes d join periods p on p.period = $period
+        where (d.period = p.period or d.adjustment_period = p.period or (d.opened_on >= p.starts_on and d.opened_on < p.ends_on)) {mine}
+        order by d.opened_on, d.dispute_id
+        """,
+        **scope,
+    )
 
 
 def unallocated(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:

@@ -379,3 +379,11 @@ def assert_close(found: dict[str, Decimal], wanted: dict[str, Decimal], within: 
         if abs(found.get(key, Decimal(0)) - wanted.get(key, Decimal(0))) > within:
             differing[key] = (found.get(key), wanted.get(key))
     assert not differing
+
+
+def test_the_dispute_of_september_was_rejected_and_changed_no_total(rows) -> None:
+    assert rows("select dispute_id, period, team_id, amount, opened_by, state, resolved_by from disputes") == [
+        ("D-1", "2026-09", "search", Decimal("48.50"), "search lead", "rejected", "finance")
+    ]
+    totals = rows("select period, version, sum(total_amount) from statements group by all order by all")
+    assert totals == [("2026-09", 1, Decimal("80433.52")), ("2026-10", 0, Decimal("87973.61"))]

@@ -165,6 +165,10 @@ def test_how_well_it_was_used_is_on_the_statement_and_in_the_workbook() -> None:
     assert rows["Charged for calls of models"][:3] == (120.5, 100, 3) and rows["Lost to failed attempts"][:2] == (0.0025, 0.0025)
     assert rows["Calls answered by the gateway's cache"][:3] == ("n/a", "n/a", "n/a") and rows["Small"] == (100, 1.0769, 250, 0.625, "✗ Over")
     assert rows[f"{HOSTILE} – p"][2] == "n/a" and any(str(row).startswith("Expected for the whole month: 150.26 USD") for row in rows)
+    assert "Change" in said and "Budget used" not in said  # others draw on it too
+    con.execute(f"alter table budget_status add column remaining {MONEY}; update budget_status set remaining = -7.69; update budget_draws set share_percent = 100")
+    own = workbook.files(con, period="2026-10", version=0, team_id="search")
+    assert "Budget used 107.7% 7.69 over 100.00 USD" in told(own["APN-2026-10-search-draft.html"].decode()) and "Budget used" in texts(own["APN-2026-10-search-draft.xlsx"])
     other = used.of_team(con, "2026-10", "support")
     assert other and other.measures == () and [one["title"] for one in other.budgets] == ["Other"] and other.forecast is None
 

@@ -546,6 +546,20 @@ def test_readers_meet_words_and_not_codes(books: dict[str, bytes]) -> None:
     assert "Not billed yet" in texts(books["company"])
     assert "searches" in texts(books["search"])
     assert words.state("some_new_state") == "Some new state"
+    assert set(column(books["search"], "Detail", "Section")) <= {"Own usage", "Share of common cost", "Corrections of closed months"}
+    assert not re.search(r"_", "".join({text or "" for name in ("Charge", "Meter", "Pool") for text in column(books["search"], "Detail", name)}))
+
+
+def test_a_text_stands_clear_of_the_number_before_it_and_digits_stand_below_each_other(books: dict[str, bytes]) -> None:
+    """Excel keeps an indent only where it knows the side."""
+    for name, content in books.items():
+        for ws in opened(content):
+            for row in ws.iter_rows():
+                for cell in row:
+                    assert not cell.alignment.indent or cell.alignment.horizontal, (name, ws.title, cell.coordinate)
+    statement = opened(books["search"])["Statement"]
+    assert {cell.number_format for cell in statement["F"][4:] if isinstance(cell.value, float) and cell.value % 1} == {'#,##0.0000_);(#,##0.0000);"–"_)'}
+    assert {(cell.alignment.horizontal, cell.alignment.indent) for cell in statement["G"][4:] if cell.value} == {("left", 1)}
 
 
 def test_notes_say_what_a_token_weighed_in_the_month(books: dict[str, bytes]) -> None:
@@ -720,8 +734,12 @@ def test_who_stands_for_the_figures_and_what_is_disputed_is_on_controls() -> Non
     con.execute("create or replace table disputes as select 'D1' as dispute_id, '2026-10' as period, 'search' as team_id, 5.5::decimal(18, 2) as amount, 'USD' as currency, $reason as reason,"
                 " null as resolution, 'open' as state, date '2026-10-20' as opened_on, null as adjustment_period", {"reason": SCRIPT})
     said = texts(workbook.team(con, period="2026-10", version=0, team_id="search"))
-    assert f"{HOSTILE}, of the figures as of 2026-10-21" in said and f"5.50 USD: {SCRIPT}" in said and "Open, opened on 2026-10-20" in said
+    assert f"{HOSTILE}, of the figures as of 2026-10-21" in said and f"2026-10: 5.50 USD: {SCRIPT}" in said and "Open, opened on 2026-10-20" in said
     assert "Disputes" not in texts(workbook.team(con, period="2026-10", version=0, team_id="support"))
+    con.execute("update disputes set period = '2026-09'")  # disputed in this month: the workbook of the other was issued before
+    assert f"2026-09: 5.50 USD: {SCRIPT}" in texts(workbook.team(con, period="2026-10", version=0, team_id="search"))
+    con.execute("update disputes set opened_on = date '2026-09-20'")
+    assert "Disputes" not in texts(workbook.team(con, period="2026-10", version=0, team_id="search"))
 
 
 def test_a_sum_of_no_rows_is_shown_as_nothing() -> None:
