@@ -29,7 +29,7 @@ EVENT = {
     "environment": "VARCHAR",
     "customer_id": "VARCHAR",
     "user_tier": "VARCHAR",
-    "request_type": "VARCHAR",  # interactive, batch, background
+    "request_type": "VARCHAR",  # interactive, batch, background, or a word of its own
     "triggered_by": "VARCHAR",  # the team (as the source names it) whose documents caused an embedding or a write
     "api_key_id": "VARCHAR",  # an id or a hash, never a key
     "principal": "VARCHAR",  # who called, as the cloud knows them: an IAM ARN
