@@ -183,6 +183,7 @@ def test_anthropic_messages(tmp_path: Path) -> None:
     for changes, words in (
         ({"uncached_input_tokens": "1.5"}, "record 1: uncached_input_tokens is not a count"),
         ({"output_tokens": None}, "output_tokens is missing"),
+        ({"rbac_group_id": "rbac_group_1"}, "groups overlap"),  # of /analytics/usage_report
         ({"cache_creation": None}, "cache_creation.ephemeral_1h_input_tokens is missing"),
     ):
         assert words in refusal(tmp_path, "anthropic_usage", "page.json", messages({**MESSAGE, **changes}))

@@ -12,8 +12,8 @@ from typing import Any
 import duckdb
 
 from pipelines.sources import Delivery, Format
-from pipelines.sources.billing.anthropic_costs import bucket_times, parse_costs
-from pipelines.sources.billing.pages import load_rows, refuse_first
+from pipelines.sources.billing.anthropic_costs import bucket_times, parse_costs, refuse_groups_of_people
+from pipelines.sources.billing.pages import load_rows
 
 FIELDS = """{"cost": {"amount": "VARCHAR", "list_amount": "VARCHAR", "currency": "VARCHAR"}, "group": {"workspace_id": "VARCHAR",
     "api_key_id": "VARCHAR", "model": "VARCHAR", "cost_type": "VARCHAR", "token_type": "VARCHAR", "service_tier": "VARCHAR",
@@ -37,24 +37,5 @@ def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> Non
     )
     parse_costs(con, source.billing_account_id)
 
-
-def refuse_groups_of_people(con: duckdb.DuckDBPyConnection) -> None:
-    """Of temp table `results`: refuses rows whose sum is not what the organization used."""
-    refuse_first(con, GROUPED)
-
-
-GROUPED = """
-with grouped as (
-    select
-        place, record, regexp_matches(fields, '"claude_tag_[a-z_]*": "') as is_tagged,
-        (fields ->> '$.group.rbac_group_id') is not null as is_group
-    from results
-)
-select place, if(is_tagged, 'grouped by a tag, which leaves some out', 'grouped by rbac_group_id, whose groups overlap') as problem
-from grouped
-where is_tagged or is_group
-order by record
-limit 1
-"""
 
 FORMAT = Format("anthropic_analytics", "billing", (".json", ".json.gz"), read, pages=True, needs_account=True)

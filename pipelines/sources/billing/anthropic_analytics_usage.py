@@ -12,8 +12,7 @@ from typing import Any
 import duckdb
 
 from pipelines.sources import Delivery, Format
-from pipelines.sources.billing.anthropic_analytics import refuse_groups_of_people
-from pipelines.sources.billing.anthropic_costs import bucket_times
+from pipelines.sources.billing.anthropic_costs import bucket_times, refuse_groups_of_people
 from pipelines.sources.billing.anthropic_usage import parse_counts
 from pipelines.sources.billing.pages import load_rows
 

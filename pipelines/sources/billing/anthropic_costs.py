@@ -29,6 +29,7 @@ FIELDS = """{"currency": "VARCHAR", "amount": "VARCHAR", "workspace_id": "VARCHA
 def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> None:
     """`parsed`, and `coverage` of every bucket's day; any bad result refuses the page set."""
     load_pages(con, delivery, bucket_times, FIELDS)
+    refuse_groups_of_people(con)
     con.execute(
         "create or replace temp table costs as select * replace (plain(amount, -2) as amount), null::varchar as list_amount, null::varchar as api_key_id"
         " from (select * exclude (fields), unnest(json_transform(fields, $fields)) from results)",
@@ -48,6 +49,25 @@ def bucket_times(bucket: dict[str, Any]) -> tuple[datetime, datetime]:
     start, end = (datetime.fromisoformat(bucket[name]) for name in ("starting_at", "ending_at"))
     return start.astimezone(UTC).replace(tzinfo=None), end.astimezone(UTC).replace(tzinfo=None)
 
+
+def refuse_groups_of_people(con: duckdb.DuckDBPyConnection) -> None:
+    """Of temp table `results`: refuses rows whose sum is not what the organization used."""
+    refuse_first(con, GROUPED)
+
+
+GROUPED = """
+with grouped as (
+    select
+        place, record, regexp_matches(fields, '"claude_tag_[a-z_]*": "') as is_tagged,
+        coalesce(fields ->> '$.group.rbac_group_id', fields ->> '$.rbac_group_id') is not null as is_group
+    from results
+)
+select place, if(is_tagged, 'grouped by a tag, which leaves some out', 'grouped by rbac_group_id, whose groups overlap') as problem
+from grouped
+where is_tagged or is_group
+order by record
+limit 1
+"""
 
 PROBLEMS = """
 select

@@ -1,6 +1,7 @@
 """Anthropic's `/v1/organizations/usage_report/messages`: tokens in pages of daily buckets. Evidence of quantity, never money.
 
 Its token classes do not overlap. No workspace is the default one, no key is the Console. Accounts of people are not read.
+`/analytics/usage_report` has the same results, with products in place of keys; grouped by people it is refused.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any
 import duckdb
 
 from pipelines.sources import Delivery, Format
-from pipelines.sources.billing.anthropic_costs import bucket_times
+from pipelines.sources.billing.anthropic_costs import bucket_times, refuse_groups_of_people
 from pipelines.sources.billing.pages import load_pages, refuse_first
 from pipelines.sources.billing.usage import parse_usage
 
@@ -23,6 +24,7 @@ FIELDS = """{"uncached_input_tokens": "VARCHAR", "cache_read_input_tokens": "VAR
 def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> None:
     """`parsed`, and `coverage` of every bucket's day; any bad result refuses the page set."""
     load_pages(con, delivery, bucket_times, FIELDS)
+    refuse_groups_of_people(con)
     con.execute("create or replace temp table used as select * exclude (fields), unnest(json_transform(fields, $fields)) from results", {"fields": FIELDS})
     parse_counts(con, source.billing_account_id)
 
