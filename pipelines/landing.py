@@ -605,6 +605,12 @@ def _refuse_beyond_counting(con: duckdb.DuckDBPyConnection, found: Found) -> Non
         raise Refused("a cost of ten trillion or a quantity of ten quintillion, or more", f"{found.files[0].name} record {first}", fix)
 
 
+def _lines_of(con: duckdb.DuckDBPyConnection, path: str | None) -> int:
+    """How many lines the rows are from: of a delivery, or of one of its many small files."""
+    where = "" if path is None else " where source_file = $path"
+    return int(con.execute(f"select count(distinct source_row) from parsed{where}", {} if path is None else {"path": path}).fetchall()[0][0])
+
+
 def _counts(con: duckdb.DuckDBPyConnection, found: Found, line_records: bool) -> list[dict[str, Any]]:
     """lines = blank + good + rejected: proven against the bytes where a record is a line, else lines are records.
 
@@ -624,6 +630,8 @@ def _counts(con: duckdb.DuckDBPyConnection, found: Found, line_records: bool) ->
     for path, lines, blank in bytes_of:
         good, rejected, days = counted.get(path, (0, 0, {"first_day": None, "last_day": None}))
         if not line_records:
+            lines, blank = good + rejected, 0
+        if lines != blank + good + rejected and found.format.several and _lines_of(con, path if found.many else None) == lines - blank:
             lines, blank = good + rejected, 0
         if lines != blank + good + rejected:
             what = f"{lines} lines, {blank} of them blank, but {good + rejected} records"

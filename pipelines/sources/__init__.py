@@ -259,6 +259,7 @@ class Format:
     `read(con, delivery, source)` leaves `parsed` (and `coverage` for bills and usage); `source` is the entry of sources.yaml.
     `line_records` says that every non-blank physical line is one row of `parsed`: landing then proves it. `in_lines`
     says that `source_row` is a physical line that may hold several rows or none. Both may depend on the source and file.
+    `several` says that one of these rows may come with more of the same line.
     `document` says that a file is one JSON document, perhaps all of it on one line.
     `pages` says that files of one folder may continue each other (`has_more`) and arrive as one delivery.
     `manifests` says that files may arrive with a manifest that lists them, as one delivery.
@@ -276,6 +277,7 @@ class Format:
     read: Callable[[duckdb.DuckDBPyConnection, Delivery, Any], None]
     line_records: bool | FileRule = False
     in_lines: bool | FileRule = False
+    several: bool = False
     pages: bool = False
     manifests: Manifests | None = None
     pair: tuple[str, str] | None = None

@@ -112,6 +112,10 @@ def test_what_was_bought_ahead_says_how_much_of_it_was_used_and_how_much_it_cove
 
 
 def test_provisioned_units_go_to_teams_by_weighted_tokens(home: Home) -> None:
+    """C24: litellm PR 37556: their calls were charged by the token beside the units."""
+    billed = rows(home, "select origin, sum(effective_cost) from charges where provider = 'azure' and usage_date = '2026-09-02' and contract_id is distinct from 'desk' group by all")
+    assert billed == [("bill", Decimal(48))]
+    assert rows(home, "select distinct state from reconciliation where provider = 'azure' and model = 'gpt-4o'") == [("covered",)]
     found = rows(home, "select l.team_id, l.portion, sum(l.effective_cost) from ledger l join charges c using (charge_id) where c.provider = 'azure' and c.sku_meter like 'Provisioned%' and l.portion = 'metered' group by all order by 1")
     assert found == [("a", "metered", Decimal(4)), ("b", "metered", Decimal(8))]
 

@@ -1,6 +1,7 @@
 """Pricing bugs that users of gateways and price libraries reported, one test each: what they got wrong comes out right here.
 
-The reports are named at each case. A month of one company, read from logs in the reported shapes, rated in one night.
+The reports are named at each case, by their numbers in the list of reports. C20 (searches of the web) is in test_usage_reports, C24 (provisioned
+units) in test_contracts and test_contracts_night, C25 (a price list that cannot be read) in test_prices. A month of one company, read from logs in the reported shapes, rated in one night.
 """
 
 from __future__ import annotations
@@ -76,6 +77,12 @@ PAYLOADS = [
     call("c11-refused", "openai", "gpt-5", 0, 0, status="failure"),
     call("c12-first", "openai", "gpt-5", 0, 0, status="failure", trace_id="t12"),
     call("c12-second", "openai", "gpt-5", 1_000, 10, trace_id="t12"),
+    call("c13", "anthropic", "claude-sonnet-4-5", 56_836, 563, {"iterations": [
+        {"type": "message", "model": "claude-opus-4-1", "input_tokens": 100, "cache_read_input_tokens": 56_018, "cache_creation_input_tokens": 0, "output_tokens": 299},
+        {"type": "message", "model": "claude-haiku-4-5", "input_tokens": 306, "cache_read_input_tokens": 0, "output_tokens": 0},
+        {"type": "message", "model": "claude-sonnet-4-5", "input_tokens": 312, "cache_creation_input_tokens": 100, "cache_creation": {"ephemeral_1h_input_tokens": 40}, "output_tokens": 264},
+    ]}),
+    call("c13-one", "anthropic", "claude-sonnet-4-5", 312, 264, {"iterations": [{"model": "claude-sonnet-4-5", "input_tokens": 100, "output_tokens": 200}, {"model": "claude-sonnet-4-5", "input_tokens": 212, "output_tokens": 64}]}),
     call("c14", "openai", "gpt-5", 1_000, 10, call_type="aget_responses"),
     call("", "openai", "gpt-5", 15, 1, litellm_call_id="c15-a"),
     call("", "openai", "gpt-5", 15, 1, litellm_call_id="c15-b"),
@@ -226,6 +233,14 @@ def test_attempts_are_rows_of_one_request(query: Query) -> None:
     """C12: litellm#39455."""
     found = query("select count(*), count(distinct trace_id), sum(contracted_cost) from usage_events where trace_id = 't12'")
     assert found == [(2, 1, 1_000 * Decimal("1.25") * M + 10 * 10 * M)]
+
+
+def test_a_call_that_went_through_two_models_costs_each_its_own_price(cost: Cost, query: Query) -> None:
+    """C13: litellm PR 39294: a declined attempt was charged at the price of the model that answered, and one without output at all."""
+    assert cost("c13/1") == 100 * 15 * M + 56_018 * Decimal("1.5") * M + 299 * 75 * M
+    assert cost("c13") == 312 * 3 * M + 60 * Decimal("3.75") * M + 40 * 6 * M + 264 * 15 * M
+    assert cost("c13-one") == 312 * 3 * M + 264 * 15 * M
+    assert query("select event_id, model, status from usage_events where event_id like 'c13/%'") == [("c13/1", "claude-opus-4-1", "failure")]
 
 
 def test_fetching_an_answer_again_is_no_use(query: Query) -> None:

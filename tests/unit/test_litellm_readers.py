@@ -257,3 +257,12 @@ def test_a_cost_keeps_the_digits_it_was_written_with(tmp_path: Path, written: st
     for name, line in (("payload.jsonl", payload), ("log.jsonl", logged), ("whole.json", f"[{logged}]")):
         (row,) = of_lines(tmp_path, line, name=name)
         assert row["source_cost"] == Decimal(read), name
+
+
+def test_each_model_that_a_call_went_through_is_an_event(tmp_path: Path) -> None:
+    """In spend logs as in payloads; the last keeps the id. One that answered nothing is billed by nobody."""
+    attempt = {"type": "message", "cache_creation_input_tokens": 0, "input_tokens": 7}
+    iterations = [{**attempt, "model": "one", "output_tokens": 5}, {**attempt, "model": "two", "output_tokens": 0}, {**attempt, "model": "three", "output_tokens": 9, "cache_read_input_tokens": 4}]
+    rows = of_lines(tmp_path, log(), log(request_id="several", usage={"iterations": iterations}), log(request_id="same", usage={"iterations": iterations[:1] * 2}))
+    found = [(row["source_row"], row["event_id"], row["model_as_logged"], row["input_uncached_tokens"], row["cache_read_tokens"], row["output_tokens"]) for row in rows]
+    assert found[1:] == [(2, "several/1", "one", 7, 0, 5), (2, "several", "three", 7, 4, 9), (3, "same", rows[0]["model_as_logged"], 100, 0, 50)]

@@ -395,6 +395,7 @@ def test_an_override_says_what_a_deployment_name_means(con: duckdb.DuckDBPyConne
 
 
 def test_what_is_missing_or_broken_is_refused(folder: Path) -> None:
+    """C25: an incident of LiteLLM's price map: what could not be read cost nothing."""
     newest = prices.newest(folder)
     with memory() as con, pytest.raises(Refused, match="no snapshot of list prices"):
         prices.register(con, folder / "elsewhere")

@@ -123,6 +123,7 @@ def test_openai_older_payloads_are_derived_and_say_so(tmp_path: Path) -> None:
     ],
 )
 def test_every_report_of_openai(tmp_path: Path, object_: str, counts: Found, report: str, said: dict[str, Any]) -> None:
+    """C20: litellm PR 39610: searches of the web are as many as the vendor says, not as many as there are results."""
     result = {"object": f"organization.usage.{object_}.result", "project_id": "proj_a", **counts}
     rows, coverage = one(tmp_path, "openai_usage", "page.json", page(bucket(1, result)))
     assert meters(rows) == said and {row["report"] for row in rows} == {report}

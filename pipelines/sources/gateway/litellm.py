@@ -3,8 +3,9 @@
 A spend log has a `request_id`; its metadata is JSON inside a text and its times are UTC without a zone. Token counts of
 both are inclusive: the prompt contains cached, cache-writing and audio tokens, the completion contains reasoning and
 audio. A hit in the gateway's own cache carries full counts that no provider saw. A row about fetching an earlier answer
-repeats that answer's usage under a new id: it is kept as an event that used nothing. Prompts and answers are in most
-records and are never selected.
+repeats that answer's usage under a new id: it is kept as an event that used nothing. A call that the vendor handed from one
+model to another counts both in its totals and lists them as `iterations`, whose counts are exclusive: each is an event at its own
+model, without those that answered nothing, which nobody bills. Prompts and answers are in most records and are never selected.
 """
 
 from __future__ import annotations
@@ -43,6 +44,11 @@ _USAGE = {
         "cache_creation_token_details": {"ephemeral_5m_input_tokens": "VARCHAR", "ephemeral_1h_input_tokens": "VARCHAR"},
     },
     "completion_tokens_details": {"reasoning_tokens": "VARCHAR", "audio_tokens": "VARCHAR"},
+    "iterations": "JSON",
+}
+ITERATION = {
+    **dict.fromkeys(("model", "input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"), "VARCHAR"),
+    "cache_creation": {"ephemeral_5m_input_tokens": "VARCHAR", "ephemeral_1h_input_tokens": "VARCHAR"},
 }
 _KEY = (
     "user_api_key_hash", "user_api_key", "user_api_key_alias", "user_api_key_team_id", "user_api_key_team_alias",
@@ -72,6 +78,28 @@ FIELDS = {
 }
 
 
+# How the rows of a file are called: each a call of one model, or each model of a call by itself. The one that answered keeps the id.
+ONE = "select * exclude (iterations, fault), coalesce(fault, if(iterations is not null, 'several_models', null)) as fault from ({logged})"
+EACH = """
+select
+    * exclude (iterations, i, n) replace (
+        if(i is null or n = len(iterations), event_id, event_id || '/' || n) as event_id,
+        if(i is null, model_as_logged, i.model) as model_as_logged,
+        if(i is null or n = len(iterations), status, 'failure') as status,
+        if(i is null, input_tokens, added(added(i.input_tokens, i.cache_read_input_tokens)::varchar, i.cache_creation_input_tokens)::varchar) as input_tokens,
+        if(i is null, cache_read_tokens, i.cache_read_input_tokens) as cache_read_tokens,
+        if(i is null, cache_write_5m_tokens, less(i.cache_creation_input_tokens, i.cache_creation.ephemeral_1h_input_tokens)) as cache_write_5m_tokens,
+        if(i is null, cache_write_1h_tokens, i.cache_creation.ephemeral_1h_input_tokens) as cache_write_1h_tokens,
+        if(i is null, output_tokens, i.output_tokens) as output_tokens,
+        if(i is null, reasoning_tokens, null) as reasoning_tokens,
+        if(i is null or n = len(iterations), source_cost, null) as source_cost)
+from (
+    select *, unnest(coalesce(iterations, [null])) as i, generate_subscripts(coalesce(iterations, [null]), 1) as n
+    from ({logged})
+)
+where i is null or n = len(iterations) or i.output_tokens <> '0'
+"""
+
 # In a spend log metadata is text; of a file that has such rows it is read as JSON, and parsed on its own.
 AS_OBJECT = "f.metadata as m, false as damaged"
 AS_TEXT = """json_transform(if(text is null, f.metadata::varchar, if(json_valid(text), text, 'null'))::json, $metadata) as m,
@@ -79,23 +107,31 @@ AS_TEXT = """json_transform(if(text is null, f.metadata::varchar, if(json_valid(
 
 
 def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> None:
-    """`parsed`, one row per non-blank line or object; `source` adds nothing."""
+    """`parsed`, one row per non-blank line or object, and one more for each further model that a call went through; `source` adds nothing."""
     macros(con)
     (path,) = delivery.paths
-    if _starts_with_spend_log(path) or not _payloads(con, path):
-        records, params = typed_records(path, {**FIELDS, "metadata": "JSON"})
-        spend = "case when f.request_id is not null and json_type(f.metadata) = 'VARCHAR' then nullif(f.metadata ->> '$', '') end"
-        records = f"select *, {spend} as text from ({records})"
-        _clean(con, path, records, AS_TEXT, params | {"metadata": json.dumps(METADATA)})
+    parse = _rows if _starts_with_spend_log(path) else _payloads
+    faults = parse(con, path)
+    if "spend_log" in faults:
+        parse = _rows
+        faults = parse(con, path)
+    if "several_models" in faults:
+        parse(con, path, EACH)
     note_ignored(con, path, FIELDS)
     number_lines(con, delivery)
 
 
-def _payloads(con: duckdb.DuckDBPyConnection, path: Path) -> bool:
-    """`parsed` of a file of payloads; False where a row may be a spend log."""
+def _payloads(con: duckdb.DuckDBPyConnection, path: Path, called: str = ONE) -> set[str]:
+    """`parsed` of a file of payloads, and why it has to be read again: a row may be a spend log, or went through several models."""
     records, params = typed_records(path, FIELDS)
-    _clean(con, path, records, AS_OBJECT, params, "if(f.request_id is not null, 'spend_log', null)")
-    return not con.execute("select count(*) from parsed where reject = 'spend_log'").fetchall()[0][0]
+    return _clean(con, path, records, AS_OBJECT, params, called, "if(f.request_id is not null, 'spend_log', null)")
+
+
+def _rows(con: duckdb.DuckDBPyConnection, path: Path, called: str = ONE) -> set[str]:
+    """The same of a file that has spend logs."""
+    records, params = typed_records(path, {**FIELDS, "metadata": "JSON"})
+    spend = "case when f.request_id is not null and json_type(f.metadata) = 'VARCHAR' then nullif(f.metadata ->> '$', '') end"
+    return _clean(con, path, f"select *, {spend} as text from ({records})", AS_TEXT, params | {"metadata": json.dumps(METADATA)}, called)
 
 
 def _starts_with_spend_log(path: Path) -> bool:
@@ -104,11 +140,13 @@ def _starts_with_spend_log(path: Path) -> bool:
 
 
 def _clean(
-    con: duckdb.DuckDBPyConnection, path: Path, records: str, opened: str, params: dict[str, Any], fault: str = "null"
-) -> None:
-    logged = SELECT.replace("{records}", records).replace("{opened}", opened).replace("{fault}", fault)
+    con: duckdb.DuckDBPyConnection, path: Path, records: str, opened: str, params: dict[str, Any], called: str, fault: str = "null"
+) -> set[str]:
+    logged = called.replace("{logged}", SELECT.replace("{records}", records).replace("{opened}", opened).replace("{fault}", fault))
     clean(con, logged, params, inclusive=True, fault="fault")
     not_objects(con, path)
+    again = "select distinct reject from parsed where reject in ('spend_log', 'several_models')"
+    return {reject for (reject,) in con.execute(again).fetchall()}
 
 
 SELECT = """
@@ -192,10 +230,13 @@ select
     if(fetched, '0', '1') as requests,
     coalesce(f.response_cost, f.spend)::varchar as source_cost,
     bad_record,
+    case when json_array_length(u.iterations) > 1 and len(list_distinct(json_extract_string(u.iterations, '$[*].model'))) > 1
+        then from_json(u.iterations, '{iteration}') end as iterations,
     coalesce(if(damaged, 'bad_metadata', null), {fault}) as fault
 from named
 """
+SELECT = SELECT.replace("{iteration}", json.dumps([ITERATION]))
 for _name in ("project", "application", "environment", "user_tier", "triggered_by"):
     SELECT = SELECT.replace(f"{{tag:{_name}}}", tag(_name))
 
-FORMAT = Format("litellm", "gateway", JSON_SUFFIXES, read, line_records=in_lines, small_files=True)
+FORMAT = Format("litellm", "gateway", JSON_SUFFIXES, read, line_records=in_lines, several=True, small_files=True)
