@@ -131,6 +131,16 @@ own_reports as (
     where state in ('variance_price', 'variance_quantity', 'variance_cost')
     group by all
 ),
+-- What a vendor's own report counts and nothing prices (seconds, characters, searches): its quantity is all that is known of it.
+reported_unpriced as (
+    select
+        usage_period as period, 'unpriced' as kind, concat_ws(' ', provider, model, meter) || ', as reported' as what,
+        null::decimal(38, 12) as amount, count(*) as events,
+        coalesce(reason, 'no price') || coalesce(': ' || json_number(sum(provider_quantity)) || ' in the vendor''s own usage report', '') as detail
+    from price_reconciliation
+    where state = 'unpriced'
+    group by usage_period, provider, model, meter, reason
+),
 documents as (
     select
         period, if(state = 'differs', 'invoice_differs', state) as kind, concat_ws(' ', provider, billing_account_id, invoice_id) as what,
@@ -234,6 +244,7 @@ union all select period, kind, what, amount, events, detail from variances
 union all select period, kind, what, amount, events, detail from unit_suspects
 union all select period, kind, what, amount, events, detail from drifts
 union all select period, kind, what, amount, events, detail from own_reports
+union all select period, kind, what, amount, events, detail from reported_unpriced
 union all select period, kind, what, amount, events, detail from documents
 union all select period, kind, what, amount, events, detail from foreign_lines
 union all select period, kind, what, amount, events, detail from beyond_capacity

@@ -17,7 +17,8 @@ MONEY = "decimal(38, 12)"
 TABLES = {
     "reconciliation": "usage_period varchar, provider varchar, billing_account_id varchar, model varchar, meter varchar, usage_date date, state varchar, treatment varchar,"
     f" metered_quantity {MONEY}, billed_quantity {MONEY}, metered_cost {MONEY}, billed_cost {MONEY}",
-    "price_reconciliation": f"usage_period varchar, provider varchar, model varchar, usage_date date, state varchar, expected_cost {MONEY}, billed_cost {MONEY}",
+    "price_reconciliation": f"usage_period varchar, provider varchar, model varchar, usage_date date, state varchar, expected_cost {MONEY}, billed_cost {MONEY},"
+    f" meter varchar, provider_quantity {MONEY}, reason varchar",
     "ledger": f"period varchar, team_id varchar, reason varchar, cost_pool varchar, effective_cost {MONEY}",
     "charge_portions": f"usage_period varchar, usage_date date, provider varchar, model varchar, service varchar, cluster varchar, portion varchar, effective_cost {MONEY}",
     "usage_daily": "usage_date date, provider varchar, model varchar, unpriced_events bigint, unpriced_because varchar, serving_pool varchar, unknown_trigger varchar, team_id varchar, events bigint, contracted_cost decimal(38, 12), list_cost decimal(38, 12)",
@@ -183,7 +184,17 @@ def test_what_costs_nothing_is_no_exception(marts: Marts) -> None:
 
 def test_a_bill_that_is_not_its_own_usage_report_is_an_exception(marts: Marts) -> None:
     for day, state, cost in ((1, "matched", "10"), (2, "variance_price", "11"), (4, "variance_cost", "9.5"), (5, "not_comparable", "20")):
-        marts.con.execute("insert into price_reconciliation values ('2026-09', 'v', 'gpt', ?, ?, 10, ?)", [date(2026, 9, day), state, cost])
+        marts.con.execute("insert into price_reconciliation values ('2026-09', 'v', 'gpt', ?, ?, 10, ?, 'output', 5, null)", [date(2026, 9, day), state, cost])
     assert marts.made(ALARMS.format("usage_report_differs")) == [
         ("2026-09", "v gpt", Decimal("0.5"), 2, "billed less what the vendor's own usage report should cost, from 2026-09-02 to 2026-09-04")
+    ]
+
+
+def test_what_a_report_counts_and_nothing_prices_is_an_exception_with_its_quantity(marts: Marts) -> None:
+    for day, quantity in ((1, "45.5"), (2, "20")):
+        marts.con.execute(
+            "insert into price_reconciliation values ('2026-09', 'v', 'whisper', ?, 'unpriced', null, 3, 'seconds', ?, 'no price of seconds')", [date(2026, 9, day), quantity]
+        )
+    assert marts.made(ALARMS.format("unpriced")) == [
+        ("2026-09", "v whisper seconds, as reported", None, 2, "no price of seconds: 65.5 in the vendor's own usage report")
     ]
