@@ -122,6 +122,7 @@ def land(run: Run) -> None:
     from pipelines import landing
 
     run.say("land new files")
+    run.known_inputs.clear()
     run.landed = landing.land(run.con, run.home, run.policy.sources, run.through, run.arrivals, run.say)
     run.refused = list(run.landed.refused)
 

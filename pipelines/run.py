@@ -56,7 +56,7 @@ class Run:
     say: Say
     landed: LandingReport | None = None
     refused: list[Refused] = field(default_factory=list)
-    _inputs: dict[tuple[Any, ...], str] = field(default_factory=dict)
+    known_inputs: dict[tuple[Period, date, date], str] = field(default_factory=dict)  # since landing
 
     @cached_property
     def arrivals(self) -> Arrivals:
@@ -133,10 +133,10 @@ class Run:
         """`inputs_fingerprint`, taken once after landing."""
         if self.landed is None:
             return inputs_fingerprint(self.con, period, bills_from, undated_until)
-        asked = (id(self.landed), period, bills_from, undated_until)
-        if asked not in self._inputs:
-            self._inputs[asked] = inputs_fingerprint(self.con, period, bills_from, undated_until)
-        return self._inputs[asked]
+        asked = (period, bills_from, undated_until)
+        if asked not in self.known_inputs:
+            self.known_inputs[asked] = inputs_fingerprint(self.con, *asked)
+        return self.known_inputs[asked]
 
     def closed_as_computed(self, label: str) -> None:
         """The period's tables stand after its close: the policy and the prices just frozen are those that made them."""
