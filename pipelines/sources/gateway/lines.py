@@ -162,7 +162,7 @@ def _struct(shape: Shape) -> str:
 def note_ignored(con: duckdb.DuckDBPyConnection, path: Path, read: Iterable[str], names: str = "json_keys(json)") -> None:
     """Temp table `ignored` of the names in some records that are not in `read`; `names` is the SQL that lists those of a record.
 
-    Of a file of lines the records are spread over it, and `place` is the byte at which one starts; of others they are the first ones.
+    Of a plain file of lines the records are spread over it, and `place` is the byte at which one starts; of others they are the first ones.
     """
     if layout(path) == "lines" and not path.name.endswith(".gz"):
         looked = _spread(path)
