@@ -77,16 +77,20 @@ def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def without_reports(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nights end with statements, journals and exceptions: no workbook, no comment, no other mart."""
+    """Nights end with statements, journals and exceptions: no workbook, no comment, no other mart; a full home's tables are made anew."""
+    without_files(monkeypatch)
+    stage, unread = models.stage, _beside_the_books()
+    monkeypatch.setattr(models, "stage", lambda name: tuple(model for model in stage(name) if model.name not in unread))
+    monkeypatch.setattr(publish, "TABLES", tuple(table for table in publish.TABLES if table.name not in unread))
+
+
+def without_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nights end with the published tables: no workbook, no page, no comment."""
     monkeypatch.setattr(models, "code_fingerprint", cache(models.code_fingerprint))
     monkeypatch.setattr(reports, "write", lambda run, version, before: ([], reports.Pages({}, "weekly")))
     monkeypatch.setattr(reports, "PAGES", ())
     monkeypatch.setattr(guardrails, "write", lambda run: [])
     monkeypatch.setattr(publish, "_comment", lambda run: None)
-
-    stage, unread = models.stage, _beside_the_books()
-    monkeypatch.setattr(models, "stage", lambda name: tuple(model for model in stage(name) if model.name not in unread))
-    monkeypatch.setattr(publish, "TABLES", tuple(table for table in publish.TABLES if table.name not in unread))
 
 
 def _beside_the_books() -> set[str]:

@@ -11,8 +11,9 @@ import dagster as dg
 import duckdb
 import pytest
 
-from pipelines import definitions, jobs, models, reports, sample
+from pipelines import definitions, jobs, models, sample
 from pipelines.home import CHECKOUT, Home
+from tests.closing import without_files
 from tests.conftest import DAY_1, quiet
 
 
@@ -45,8 +46,7 @@ def test_a_run_from_dagster_gives_what_the_command_line_gives(small_company: Hom
     """The `nightly` job with its run config, and the `month_close` job, as the UI starts them; test_canary has the workbooks of such a night."""
     from tests.conftest import SMALL
 
-    monkeypatch.setattr(reports, "write", lambda run, version: [])
-    monkeypatch.setattr(reports, "PAGES", ())
+    without_files(monkeypatch)
     truth = sample.Truth.make(scale=SMALL)
     sample.install(tmp_path)
     sample.write(tmp_path, DAY_1, truth)

@@ -20,7 +20,7 @@ import pytest
 from pipelines import jobs, prices, snapshots
 from pipelines.errors import Refused
 from pipelines.home import Home
-from tests.closing import without_reports
+from tests.closing import without_files
 from tests.conftest import command, quiet
 from tests.e2e.test_whatif import files
 
@@ -56,7 +56,7 @@ def output_cost(home: Home, first: str, last: str) -> Decimal:
 
 
 def test_compared_in_dollars_then_applied_on_request(company_copy: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    without_reports(monkeypatch)
+    without_files(monkeypatch)
     newer(company_copy, "2026-11-30")
     before, was = files(company_copy), costs(company_copy)
     added = output_cost(company_copy, "2026-10-20", "2026-10-31")
@@ -97,7 +97,7 @@ def apportion(home: Home, *words: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_commands(company_copy: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("genai_prices")
-    without_reports(monkeypatch)
+    without_files(monkeypatch)
     first = prices.newest(company_copy.list_prices)
     same = apportion(company_copy, "refresh")
     assert (same.returncode, same.stderr) == (0, "") and f"nothing new: the installed genai-prices says what the snapshot of {first.name} says" in same.stdout
