@@ -5,7 +5,8 @@
 --   actual: minutes that 95 of 100 waited at most
 --   longest: minutes that the longest waited
 select
-    q.cluster, q.team_id, q.usage_date as raised_on, q.jobs, r.minutes::decimal(38, 2) as expected, q.p95_queue_minutes as actual, q.max_queue_minutes as longest
+    q.cluster, q.team_id, q.usage_date as raised_on, q.jobs, r.minutes::decimal(18, 2) as expected,
+    q.p95_queue_minutes::decimal(18, 2) as actual, q.max_queue_minutes::decimal(18, 2) as longest
 from gpu_queue q
 join policy_alert_rules r on r.kind = 'gpu_queue'
 where q.usage_date > $through::date - 62 and q.cluster <> '*' and q.team_id <> '*' and q.jobs >= r.jobs and q.p95_queue_minutes >= r.minutes

@@ -112,7 +112,8 @@ signals as (
     union all by name
     select
         'gpu_queue' as kind, [q.cluster, q.team_id, q.raised_on::varchar] as key, q.team_id, q.cluster as subject, q.raised_on,
-        q.raised_on::timestamp as window_start, (q.raised_on + 1)::timestamp as window_end, 'minutes' as unit, q.expected, q.actual,
+        q.raised_on::timestamp as window_start, (q.raised_on + 1)::timestamp as window_end, 'minutes' as unit, q.expected::decimal(38, 12) as expected,
+        q.actual::decimal(38, 12) as actual,
         '95 of 100 of ' || q.jobs || ' jobs of ' || q.team_id || ' that started on ' || q.cluster || ' on ' || q.raised_on || ' had waited up to '
             || q.actual::decimal(38, 0) || ' minutes for their GPUs, the longest ' || q.longest::decimal(38, 0) as evidence
     from alert_gpu_queue q
