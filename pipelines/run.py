@@ -154,7 +154,7 @@ class Run:
         params = self._params(period, undated_until)
         prices = self.home.list_prices
         parts = [inputs, self.policy.fingerprint, folder_fingerprint(prices), self.code, params["as_of"]]
-        if self.policy.contracts.minimums:  # use in other currencies counts against them
+        if self.policy.contracts.minimums or self.policy.contracts.commitments:  # use in other currencies counts against them
             parts.append(self.rates(period.label))
         scope = Scope(period, self.home.policy, prices, digest(parts), inputs, False, params)
         scope.policy = self.policy

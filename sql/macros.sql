@@ -55,3 +55,5 @@ create or replace temp macro cents_with_commas(amount) as
 -- A stretch of days as sentences write it.
 create or replace temp macro days_said(first_day, last_day) as case
     when first_day is null then 'on no day' when first_day = last_day then 'on ' || first_day else 'from ' || first_day || ' to ' || last_day end;
+-- The same between two currencies, each at its rate to a third; NULL where one of them is not known.
+create or replace temp macro in_currency(amount, rate, other_rate) as part_of(exchanged(amount, rate), 1000000000000, pico(other_rate));

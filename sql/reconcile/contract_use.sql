@@ -1,11 +1,12 @@
 -- How much of each day that was bought ahead the metered use took: of a commitment by cost, of provisioned units by tokens.
--- Use counts at our prices, less what the bill still charges for it by itself. Use without any price counts as all of the day.
+-- Use counts at our prices, at the month's rate where the commitment is in another currency, less what the bill still charges for it by
+-- itself. Use without any price counts as all of the day.
 -- grain: charge_id
 --   used: in the unit of `total`: pico-units of currency, or millionths of weighted tokens
 --   total: what the day's charges of the contract bought
 with bought as (
     select
-        o.charge_id, o.contract_id, o.usage_date, c.provider, c.billing_account_id, c.kind, t.output_weight, t.cache_read_weight,
+        o.charge_id, o.contract_id, o.usage_date, c.provider, c.billing_account_id, c.kind, o.billing_currency, t.output_weight, t.cache_read_weight,
         sum(case c.kind when 'commitment' then greatest(pico(o.effective_cost), 0)
             else (greatest(o.consumed_quantity, 0) * 1000000)::hugeint * t.tokens_per_unit_hour end)
             over (partition by o.contract_id, o.usage_date)::hugeint as total
@@ -16,12 +17,12 @@ with bought as (
         and c.contract_id in (select contract_id from policy_contract_covers)
 ),
 days as (
-    select distinct contract_id, usage_date, provider, billing_account_id, kind, output_weight, cache_read_weight, total from bought where total > 0
+    select distinct contract_id, usage_date, provider, billing_account_id, kind, billing_currency, output_weight, cache_read_weight, total from bought where total > 0
 ),
 metered as (
     select
         d.contract_id, d.usage_date,
-        sum(pico(m.contracted_cost)) as cost,
+        sum(case when d.billing_currency = price_currency() then pico(m.contracted_cost) else in_currency(m.contracted_cost, p.rate, r.rate) end)::hugeint as cost,
         sum(m.quantity::hugeint * case
             when m.meter in ('images', 'search_units', 'requests') then 0
             when m.meter in ('output', 'audio_output') then (coalesce(d.output_weight, 1) * 1000000)::hugeint
@@ -30,6 +31,8 @@ metered as (
     from days d
     join usage_meters m on m.usage_period = $period and m.provider = d.provider and m.usage_date = d.usage_date
         and (d.billing_account_id is null or d.billing_account_id = m.billing_account_id)
+    left join period_rates r on r.currency = d.billing_currency
+    left join period_rates p on p.currency = price_currency()
     where exists (select 1 from policy_contract_covers v where v.contract_id = d.contract_id and m.model glob v.model)
     group by all
 ),

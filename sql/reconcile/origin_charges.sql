@@ -56,7 +56,7 @@ declared as (
     join daily_rates using (entry)
     group by all
 ),
-accrued as (
+estimated as (
     select
         m.provider, m.billing_account_id, null as sub_account_id, b.legal_entity, 'Usage' as charge_category,
         null as charge_class, 'Accrued usage' as service, m.meter as sku_meter, m.model, null as region, m.service_tier,
@@ -79,6 +79,47 @@ accrued as (
     left join (select distinct provider, legal_entity from policy_billing) b on b.provider = m.provider
     where m.usage_period = $period and m.contracted_cost is not null
     group by all
+),
+-- What each day of a commitment pays for, at our prices: of the use that it covers only the rest is still to be billed.
+bought as (
+    select
+        k.contract_id, k.provider, k.billing_account_id, b.usage_date,
+        sum(case when b.billing_currency = price_currency() then pico(b.effective_cost) else in_currency(b.effective_cost, r.rate, p.rate) end)::hugeint as units
+    from billed b
+    join policy_contracts k on k.contract_id = b.contract_id and k.kind = 'commitment'
+    left join period_rates r on r.currency = b.billing_currency
+    left join period_rates p on p.currency = price_currency()
+    where k.contract_id in (select contract_id from policy_contract_covers)
+    group by all
+    having units > 0
+),
+paid_ahead as (
+    select
+        e.*,
+        (
+            select min({'contract_id': k.contract_id, 'units': k.units})
+            from bought k
+            join policy_contract_covers v on v.contract_id = k.contract_id
+            where k.provider = e.provider and k.usage_date = e.usage_date and e.model glob v.model
+                and (k.billing_account_id is null or k.billing_account_id = e.billing_account_id)
+        ) as pays
+    from estimated e
+),
+covered as (
+    select
+        *,
+        sum(pico(contracted_cost)) over (
+            partition by pays, usage_date order by billing_account_id, model, service_tier, sku_meter, activity rows unbounded preceding)::hugeint as high,
+        sum(pico(contracted_cost)) over (partition by pays, usage_date)::hugeint as total
+    from paid_ahead
+),
+accrued as (
+    select
+        * exclude (pays, high, total) replace (
+            if(pays is null or total = 0, list_cost, money(part_of(pico(list_cost), greatest(total - pays.units, 0), total))) as list_cost,
+            if(pays is null or total = 0, contracted_cost, money(cut(greatest(total - pays.units, 0), high - pico(contracted_cost), high, total))) as contracted_cost,
+            if(pays is null or total = 0, effective_cost, money(cut(greatest(total - pays.units, 0), high - pico(contracted_cost), high, total))) as effective_cost)
+    from covered
 ),
 used as (
     select * from billed
@@ -116,7 +157,7 @@ counted_minimums as (
     select
         p.contract_id,
         sum(case when c.billing_currency = p.currency then pico(c.cost)
-            else exchanged(c.cost, u.rate) * 1000000000000 // pico(k.rate) end)::hugeint as units
+            else in_currency(c.cost, u.rate, k.rate) end)::hugeint as units
     from promised p
     join counted c on c.contract_id = p.contract_id
     left join period_rates u on u.currency = c.billing_currency

@@ -218,6 +218,33 @@ def test_what_use_leaves_of_a_commitment_is_idle(tmp_path: Path) -> None:
     assert shared == [("a", 1), ("b", 3)]
 
 
+@pytest.mark.parametrize("currency, rates", [("USD", {}), ("EUR", {"EUR": "1.25"}), ("EUR", {})])
+def test_until_the_bill_comes_only_use_beyond_a_commitment_accrues(tmp_path: Path, currency: str, rates: dict[str, str]) -> None:
+    """A day is worth 10 dollars: 4 of use take 4 and accrue nothing, 16 take all and accrue 6; what it does not cover accrues beside it."""
+    covered = COMMITTED.replace("from: 2026-10-10, to: 2027-01-10", "from: 2026-10-10, to: 2026-10-13, covers: {models: gpt-*}")
+    day = date(2026, 10, 10)
+    used = [
+        {"usage_date": day + DAY, "team_id": "a", "output_tokens": 2_000_000}, {"usage_date": day + DAY, "team_id": "a", "output_tokens": 500_000, "model": "other"},
+        {"usage_date": day + 2 * DAY, "team_id": "a", "output_tokens": 6_000_000}, {"usage_date": day + 2 * DAY, "team_id": "b", "cache_read_tokens": 2_000_000},
+    ]  # fmt: skip
+    bought = {"day": day, "cost": "30" if currency == "USD" else "24", **BOUGHT, "billing_currency": currency}
+    made = Warehouse(agreed(tmp_path / "p", covered), [bought], used, rates).work()
+    if currency != "USD" and not rates:
+        with pytest.raises(Refused, match="no exchange rate of EUR for 2026-10: a commitment needs it"):
+            reconcile.require_rates(made.con, "2026-10")
+        return
+    reconcile.require_rates(made.con, "2026-10")
+    made.check()
+    accrued = made.rows("select usage_date, model, sku_meter, effective_cost, contracted_cost, list_cost from origin_charges where origin = 'accrual' order by all")
+    assert accrued == [
+        (day + DAY, "gpt-x", "output", 0, 0, 0), (day + DAY, "other", "output", 1, 1, 1),
+        (day + 2 * DAY, "gpt-x", "cache_read", *[Decimal("1.5")] * 3), (day + 2 * DAY, "gpt-x", "output", *[Decimal("4.5")] * 3),
+    ]  # fmt: skip
+    taken = made.rows("select usage_date, portion, effective_cost from charge_portions where contract_id is not null order by 1, 2")
+    one = Decimal("10") if currency == "USD" else Decimal("8")
+    assert taken == [(day, "unused", one), (day + DAY, "metered", one * 4 / 10), (day + DAY, "unused", one * 6 / 10), (day + 2 * DAY, "metered", one)]
+
+
 def test_provisioned_units_are_used_by_tokens(tmp_path: Path) -> None:
     text = """throughput:
   - {id: ptu, provider: azure, lines: {sku_meter: "Provisioned*"}, covers: {models: gpt-x}, tokens_per_unit_hour: 1000, output_weight: 4}
