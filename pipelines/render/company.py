@@ -190,6 +190,7 @@ class Company:
             self.book.red_unless_zero(ws, f"L{first}:L{row - 1}")
         row = self._documents(ws, row + 1)
         row = self._coverage(ws, row)
+        row = self._shared_keys(ws, row)
         row = self._variances(ws, row)
         row = self._differences(ws, row)
         self._alarms(ws, row)
@@ -258,6 +259,27 @@ class Company:
         self.book.red_unless_zero(ws, f"L{first}:L{row}")
         text = "Seen: of what was billed for calls of models. Beyond bound: more than the true-up bound of what was seen, paid as unseen usage."
         self.book.put(ws, row + 1, 2, text, NOTE)
+        return row + 3
+
+    def _shared_keys(self, ws: Any, row: int) -> int:
+        """Vendor projects that no one team owns: their bill goes by the use of each, and nobody is asked first for what no calls explain."""
+        columns = [
+            Column("Vendor", 14), Column("Account", 22, _NAME), Column("Project, workspace or account", 34, replace(NOTE, wrap=True)), Column("State", 20, _NAME),
+            Column("Teams", 11, Look(COUNT)), Column("Billed", 16, _MONEY), Column("By use", 16, _MONEY), Column("Not seen", 12, _MONEY), Column("Currency", 16, Look(indent=1)),
+        ]  # fmt: skip
+        found = figures.shared_keys(self.con, period=self.period, version=self.version)
+        if not found:
+            return row
+        self.book.section(ws, row, 2, 12, "Vendor projects and keys that teams share")
+        row += 1
+        self.book.header(ws, row, columns)
+        for one in found:
+            row += 1
+            state = "Shared by use, not all seen" if one["excess_cost"] else "Shared by use"
+            self.book.line(ws, row, columns, [
+                one["provider"], one["billing_account_id"], one["sub_account_id"], state, one["teams"], one["billed_cost"], one["metered_cost"], one["excess_cost"], one["billing_currency"],
+            ])  # fmt: skip
+        self.book.put(ws, row + 1, 2, "No one team owns them in teams.yaml. By use: shared by what each team called. Not seen: no calls explain it, so it goes by the rule for unseen usage.", NOTE)
         return row + 3
 
     def _differences(self, ws: Any, row: int) -> int:

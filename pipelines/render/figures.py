@@ -503,6 +503,33 @@ def differences(con: duckdb.DuckDBPyConnection, period: str, most: int) -> list[
     )
 
 
+def shared_keys(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
+    """Projects, workspaces and accounts of vendors that no one team owns and several call through, and how the bill for these calls was shared."""
+    return rows(
+        con,
+        f"""
+        with carried as (
+            select charge_id, team_id, portion, billed_cost, effective_cost from {_carried(scope)} and portion in ('metered', 'excess')
+        ),
+        unowned as (
+            select distinct charge_id from bill_lines where sub_account_id is not null and owner is null
+        )
+        select
+            c.provider, c.billing_account_id, c.sub_account_id, c.billing_currency,
+            count(distinct l.team_id) filter (l.portion = 'metered' and l.billed_cost <> 0) as teams,
+            sum(l.billed_cost)::decimal(38, 12) as billed_cost,
+            coalesce(sum(l.billed_cost) filter (l.portion = 'metered'), 0)::decimal(38, 12) as metered_cost,
+            coalesce(sum(l.billed_cost) filter (l.portion = 'excess'), 0)::decimal(38, 12) as excess_cost
+        from carried l join charges c using (charge_id)
+        where coalesce(c.corrects_charge_id, c.charge_id) in (from unowned)
+        group by all
+        having teams > 1
+        order by all
+        """,
+        **scope,
+    )
+
+
 def coverage(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:
     """Per account, how much of its bill the gateways had seen."""
     return rows(con, "select * exclude (period) from billing_coverage where period = $period order by all", period=period)

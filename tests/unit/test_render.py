@@ -27,7 +27,7 @@ SCRIPT = "<script>alert(1)</script> & 🚀"
 MONEY = "decimal(38,12)"
 TEAMS = {"search": HOSTILE, "support": SCRIPT, "platform": "AI Platform", "unallocated": "Unallocated"}
 COLUMNS = {
-    "charges": "charge_id sku_meter provider billing_account_id invoice_id vector_index_id serving_pool cluster period original_period billing_period corrects_charge_id charge_category origin effective_cost billed_cost"
+    "charges": "charge_id sku_meter provider billing_account_id sub_account_id invoice_id vector_index_id serving_pool cluster period original_period billing_period corrects_charge_id charge_category origin effective_cost billed_cost"
     " billing_currency estimate_status usage_date",
     "ledger": "ledger_id period version usage_date charge_id portion part team_id cost_center legal_entity project_id application environment service model"
     " activity category cost_pool rule_id method stage driver driver_quantity driver_total fallback_level split_by allocated_ratio consumed_quantity consumed_unit"
@@ -102,7 +102,7 @@ def company(days: int = 20, projects: int = 3, applications: int = 1, more_teams
 
 def _invoiced(con: duckdb.DuckDBPyConnection) -> None:
     """What is billed as charges of the month, by rows of an invoice of ours; half of what the document of October says is not."""
-    con.execute("create table bill_lines as select charge_id, provider, billing_account_id, billing_currency, billing_period, billed_cost, true as in_scope from charges")
+    con.execute("create table bill_lines as select charge_id, provider, billing_account_id, billing_currency, billing_period, billed_cost, true as in_scope, null::varchar as sub_account_id, null::varchar as owner from charges")
     con.execute(
         """
         update invoice_reconciliation set lines_cost = b.billed + 50, out_of_scope_cost = 50, invoice_amount = b.billed + 53.01, difference = 0.01
