@@ -100,6 +100,7 @@ def test_exchange_rates(tmp_path: Path) -> None:
         ("2026-09,EURO,1,x", "unknown currency: EURO"),
         ("2026-09,EUR,0,x", "rate is not a number above 0"),
         ("2026-09,EUR,1.1.1,x", "rate is not a number above 0"),
+        ("2026-09,EUR,1000000000.5,x", "rate is a billion or more"),
         ("2026-09,EUR,1,", "rate_source is blank"),
         ("2026-08,USD,2,x", "a second rate for USD in 2026-08, after record 1"),
     ],

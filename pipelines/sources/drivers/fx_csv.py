@@ -50,6 +50,8 @@ def _check(row: dict[str, str], place: str) -> None:
         raise Refused(f"unknown currency: {row['currency'][:10]}", place, "use an ISO 4217 code")
     if not exact_weight(row["rate"]) or not re.search(r"[1-9]", row["rate"]):
         raise Refused("rate is not a number above 0", place, "write a number with at most 12 decimals")
+    if len(re.sub(r"^\+?0*|\..*", "", row["rate"])) > 9:  # no two currencies are so far apart
+        raise Refused("rate is a billion or more", place, "write units of the company's currency for one of this one")
     if not row["rate_source"]:
         raise Refused("rate_source is blank", place, "say where the rate comes from")
 
