@@ -27,6 +27,7 @@ MAX_CONTENT = 20 << 30  # bytes after decompression
 MAX_RATIO, RATIO_FROM = 200, 64 << 20  # a ratio is judged after so many bytes
 BLANK = re.compile(rb"\n[ \t\r\f\v]*(?=\n)")  # a line that says nothing, after another line
 BOM = b"\xef\xbb\xbf"
+DAMAGED = (EOFError, igzip.BadGzipFile, isal_zlib.error)  # what reading a gzip file raises that is cut off or altered
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def inspect(path: Path, place: str, max_line: int = MAX_LINE, plain: Path | None
                     open_size, open_blank = 0, True
                 open_size += len(chunk) - last - 1
                 open_blank = open_blank and not chunk[last + 1 :].strip()
-        except (EOFError, igzip.BadGzipFile, isal_zlib.error):
+        except DAMAGED:
             raise Refused("the gzip file is cut off or damaged", place, "deliver it again, whole") from None
         finally:
             if copy:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from pipelines.content import open_content
+from pipelines.content import DAMAGED, open_content
 from pipelines.errors import Refused
 from pipelines.sources import Manifest, Manifests
 
@@ -86,7 +86,7 @@ def describing(files: list[File], tells: Callable[[str], str], manifests: tuple[
         try:
             said.append(("metadata", tells(_text(file)), file))
             found.append(file)
-        except (ValueError, RecursionError, OSError, EOFError):
+        except (ValueError, RecursionError, OSError, *DAMAGED):
             fix = "deliver it as the vendor wrote it, or remove it"
             said.append(("refused", str(Refused("neither a manifest nor metadata of the files beside it", file.name, fix)), file))
     return others, found
@@ -155,7 +155,7 @@ def _read(file: File, rules: Manifests) -> Manifest:
         raise Refused(f"a manifest of more than {MAX_MANIFEST >> 20} MB", file.name, fix)
     try:
         manifest = rules.read(_text(file))
-    except (ValueError, RecursionError, OSError, EOFError):
+    except (ValueError, RecursionError, OSError, *DAMAGED):
         raise Refused("not a manifest that can be read", file.name, fix) from None
     if not manifest.files:
         raise Refused("the manifest lists no files", file.name, fix)

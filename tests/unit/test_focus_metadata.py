@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from datetime import date
@@ -112,9 +113,19 @@ def test_a_file_fits_the_schema_of_its_time(export: Export) -> None:
     assert export.night()["a.csv"][0] == "landed"
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"anything": 1}', '{"Schema": [5]}', '{"ColumnDefinition": [{}]}'])
+@pytest.mark.parametrize("text", ["{", "[]", '{"anything": 1}', '{"Schema": [5]}', '{"ColumnDefinition": [{}]}', '{"ColumnDefinition": 5}'])
 def test_json_that_is_neither_is_named_and_stops_nothing(export: Export, text: str) -> None:
     export.put("a.csv", EXPORT)
     export.put("notes.json", text)
     said = export.night()
     assert said["a.csv"][0] == "landed" and said["notes.json"][0] == "refused" and "neither a manifest nor metadata" in str(said["notes.json"][1])
+
+
+def test_a_damaged_gzip_file_is_named_and_stops_nothing(export: Export) -> None:
+    export.put("a.csv", EXPORT)
+    packed = bytearray(gzip.compress(json.dumps(schema()).encode() * 9))
+    packed[12:24] = bytes(255 - byte for byte in packed[12:24])
+    for name in ("notes.json.gz", "manifest.json.gz"):
+        (export.home.landing / "billing/s" / name).write_bytes(packed)
+    said = export.night()
+    assert [said[name][0] for name in ("a.csv", "notes.json.gz", "manifest.json.gz")] == ["landed", "refused", "refused"]

@@ -59,7 +59,10 @@ def read(text: str) -> list[Schema]:
             raise ValueError("a schema that is not an object")
         dataset = re.sub("[^a-z]", "", str(schema.get("Dataset") or schema.get("FocusDataset") or "costandusage").lower())
         if dataset.endswith("costandusage") and ("ColumnDefinition" in schema or "FocusVersion" in schema):
-            columns = tuple(_name(column) for column in schema.get("ColumnDefinition") or [])
+            defined = schema.get("ColumnDefinition") or []
+            if not isinstance(defined, list):
+                raise ValueError("columns that are not a list")
+            columns = tuple(_name(column) for column in defined)
             version, created = (str(schema.get(name) or "") for name in ("FocusVersion", "CreationDate"))
             found.append(Schema(str(schema.get("SchemaId") or "without an id")[:60], version, created, columns))
     return found
