@@ -266,3 +266,18 @@ def test_each_model_that_a_call_went_through_is_an_event(tmp_path: Path) -> None
     rows = of_lines(tmp_path, log(), log(request_id="several", usage={"iterations": iterations}), log(request_id="same", usage={"iterations": iterations[:1] * 2}))
     found = [(row["source_row"], row["event_id"], row["model_as_logged"], row["input_uncached_tokens"], row["cache_read_tokens"], row["output_tokens"]) for row in rows]
     assert found[1:] == [(2, "several/1", "one", 7, 0, 5), (2, "several", "three", 7, 4, 9), (3, "same", rows[0]["model_as_logged"], 100, 0, 50)]
+
+
+def test_what_a_call_says_once_is_not_said_of_each_model(tmp_path: Path) -> None:
+    """Audio, time and score of a call are its own; where a model has no counts the call's totals stay with the model that it names."""
+    both = [{"model": "one", "input_tokens": 7, "output_tokens": 5}, {"model": "two", "input_tokens": 7, "output_tokens": 9}]
+    usage = {"prompt_tokens_details": {"audio_tokens": 3}, "completion_tokens_details": {"audio_tokens": 4}}
+    rows = of_lines(
+        tmp_path, log(request_id="several", usage={**usage, "iterations": both}),
+        log(request_id="uncounted", usage={"iterations": [both[0], {"model": "two", "prompt_tokens": 7}]}),
+    )  # fmt: skip
+    assert [(row["event_id"], row["reject"], row["audio_input_tokens"], row["audio_output_tokens"]) for row in rows] == [
+        ("several/1", None, 0, 0), ("several", None, 0, 0), ("uncounted", None, 0, 0),
+    ]  # fmt: skip
+    assert rows[0]["latency_ms"] is None and rows[1]["latency_ms"] is not None
+    assert (rows[2]["input_uncached_tokens"], rows[2]["output_tokens"]) == (100, 50)

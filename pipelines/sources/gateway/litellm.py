@@ -5,7 +5,7 @@ both are inclusive: the prompt contains cached, cache-writing and audio tokens, 
 audio. A hit in the gateway's own cache carries full counts that no provider saw. A row about fetching an earlier answer
 repeats that answer's usage under a new id: it is kept as an event that used nothing. A call that the vendor handed from one
 model to another counts both in its totals and lists them as `iterations`, whose counts are exclusive: each is an event at its own
-model, without those that answered nothing, which nobody bills. Prompts and answers are in most records and are never selected.
+model, without those that answered nothing, which nobody bills. Where one of them has no counts the totals stay as they are. Prompts and answers are in most records and are never selected.
 """
 
 from __future__ import annotations
@@ -82,22 +82,29 @@ FIELDS = {
 ONE = "select * exclude (iterations, fault), coalesce(fault, if(iterations is not null, 'several_models', null)) as fault from ({logged})"
 EACH = """
 select
-    * exclude (iterations, i, n) replace (
-        if(i is null or n = len(iterations), event_id, event_id || '/' || n) as event_id,
+    * exclude (iterations, i, n, is_last) replace (
+        if(is_last, event_id, event_id || '/' || n) as event_id,
         if(i is null, model_as_logged, i.model) as model_as_logged,
-        if(i is null or n = len(iterations), status, 'failure') as status,
+        if(is_last, status, 'failure') as status,
+        if(is_last, quality_score, null) as quality_score,
+        if(is_last, latency_ms, null) as latency_ms,
         if(i is null, input_tokens, added(added(i.input_tokens, i.cache_read_input_tokens)::varchar, i.cache_creation_input_tokens)::varchar) as input_tokens,
         if(i is null, cache_read_tokens, i.cache_read_input_tokens) as cache_read_tokens,
         if(i is null, cache_write_5m_tokens, less(i.cache_creation_input_tokens, i.cache_creation.ephemeral_1h_input_tokens)) as cache_write_5m_tokens,
         if(i is null, cache_write_1h_tokens, i.cache_creation.ephemeral_1h_input_tokens) as cache_write_1h_tokens,
         if(i is null, output_tokens, i.output_tokens) as output_tokens,
         if(i is null, reasoning_tokens, null) as reasoning_tokens,
-        if(i is null or n = len(iterations), source_cost, null) as source_cost)
+        if(i is null, audio_input_tokens, null) as audio_input_tokens,
+        if(i is null, audio_output_tokens, null) as audio_output_tokens,
+        if(is_last, source_cost, null) as source_cost)
 from (
-    select *, unnest(coalesce(iterations, [null])) as i, generate_subscripts(coalesce(iterations, [null]), 1) as n
-    from ({logged})
+    select *, n = coalesce(len(iterations), 1) as is_last
+    from (
+        select *, unnest(coalesce(iterations, [null])) as i, generate_subscripts(coalesce(iterations, [null]), 1) as n
+        from ({logged})
+    )
 )
-where i is null or n = len(iterations) or i.output_tokens <> '0'
+where is_last or i.output_tokens is distinct from '0'
 """
 
 # In a spend log metadata is text; of a file that has such rows it is read as JSON, and parsed on its own.
@@ -230,7 +237,8 @@ select
     if(fetched, '0', '1') as requests,
     coalesce(f.response_cost, f.spend)::varchar as source_cost,
     bad_record,
-    case when json_array_length(u.iterations) > 1 and len(list_distinct(json_extract_string(u.iterations, '$[*].model'))) > 1
+    case when len(list_distinct(json_extract_string(u.iterations, '$[*].model'))) > 1 and json_array_length(u.iterations)
+            = least(len(json_extract_string(u.iterations, '$[*].input_tokens')), len(json_extract_string(u.iterations, '$[*].output_tokens')))
         then from_json(u.iterations, '{iteration}') end as iterations,
     coalesce(if(damaged, 'bad_metadata', null), {fault}) as fault
 from named
