@@ -634,10 +634,9 @@ def text_weight(weight: Fraction, kind: str) -> str:
 def run_engine(con: Any, case: Case, folder: Path) -> tuple[Counter[tuple[Any, ...]], Counter[tuple[Any, ...]]]:
     path = folder / "allocation.yaml"
     path.write_text(json.dumps(case.policy, indent=1), encoding="utf-8")
-    monkeypatch = pytest.MonkeyPatch()
-    monkeypatch.setattr(rules, "read", read_json)
-    policy = rules.load(path, drivers=set(case.drivers))
-    monkeypatch.undo()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(rules, "read", read_json)
+        policy = rules.load(path, drivers=set(case.drivers))
     amounts = {"cost": "decimal(38, 12)", "list_cost": "decimal(38, 12)"}
     charges = [{**c, **{m: money(c[m]) for m in MEASURES}, "portion": "whole"} for c in case.charges]
     table(con, "portions", charges, {"usage_date": "date", **amounts})
