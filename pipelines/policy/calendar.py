@@ -21,7 +21,9 @@ def _month(label: str) -> str:
     return label
 
 
-Month = Annotated[str, Field(pattern=r"^\d{4}-\d{2}$"), AfterValidator(_month)]
+# Years far away are slips of the hand, and the last ones that a date can have leave no room for the period after.
+Month = Annotated[str, Field(pattern=r"^2[01]\d{2}-\d{2}$"), AfterValidator(_month)]
+Day = Annotated[date, Field(ge=date(1999, 1, 1), le=date(2199, 12, 31))]
 Year = Annotated[int, Field(ge=2000, le=2199)]
 
 
@@ -62,7 +64,7 @@ class Weeks(Strict):
     """
 
     pattern: Literal["4-4-5", "4-5-4", "5-4-4"]
-    year_starts: date
+    year_starts: Day
     years: dict[Year, Literal[52, 53]] = Field(min_length=1)
 
     def all(self) -> Iterator[Period]:
@@ -81,8 +83,8 @@ class DatedPeriod(Strict):
     """One period written out; `to` is the first day of the next. `name`: what finance calls it."""
 
     label: Month
-    start: date = Field(alias="from")
-    end: date = Field(alias="to")
+    start: Day = Field(alias="from")
+    end: Day = Field(alias="to")
     name: Name | None = None
 
 
@@ -98,7 +100,7 @@ class Calendar(Strict):
     periods: list[DatedPeriod] | None = Field(None, min_length=1)
     soft_close_working_day: int = Field(2, ge=1, le=20)
     holidays: list[date] = []
-    ends_on: date | None = None
+    ends_on: Day | None = None
 
     def all(self) -> Iterator[Period]:
         """Every period that is declared, oldest first; of calendar months from the first period on, without end."""

@@ -113,6 +113,10 @@ REFUSED = [  # the calendar's lines after first_period, the line that is refused
     (["periods:", f"  - {OCTOBER.replace('to: 2026-10-26', 'to: 2026-09-28')}"], 10, "2026-10 has no day"),
     (["periods:", f"  - {NOVEMBER}"], 8, "no period is called 2026-10"),
     (["periods:", f"  - {OCTOBER.replace('2026-10,', 'P01,')}"], 10, "calendar.periods.0.label"),
+    (["periods:", f"  - {OCTOBER.replace('2026-10,', '9999-12,')}"], 10, "calendar.periods.0.label"),
+    (["periods:", f"  - {OCTOBER.replace('2026-10-26', '0001-01-01')}"], 10, "greater than or equal to 1999-01-01"),
+    ([WEEKS.replace("2026-09-28", "9999-09-28")], 9, "less than or equal to 2199-12-31"),
+    (["ends_on: 9999-12-31"], 9, "less than or equal to 2199-12-31"),
 ]  # fmt: skip
 
 
