@@ -45,7 +45,6 @@ def nightly(home: Home, through: date, say: Say) -> Outcome:
     home. Refused files do not stop the night; they are in the outcome.
     """
     with open_run(home, through, say) as run:
-        _not_before_last(run)
         land(run)
         return _compute(run)
 
@@ -152,15 +151,3 @@ def _compute(run: Run) -> Outcome:
     if last_day and last_day < run.through + SOON:
         notes.append(f"the periods of {run.policy.calendar_at} end on {last_day}; no night runs after that until the next ones are declared")
     return Outcome(True, published, run.refused, notes=notes, unsent=unsent)
-
-
-def _not_before_last(run: Run) -> None:
-    from pipelines.publish import current_manifest
-
-    manifest = current_manifest(run.home)
-    if manifest and date.fromisoformat(manifest["through"]) > run.through:
-        raise Refused(
-            f"the home is already published as of {manifest['through']}",
-            f"--through {run.through}",
-            "choose that day or a later one",
-        )

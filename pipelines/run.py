@@ -143,9 +143,8 @@ class Run:
         scope = next(scope for scope in self.scopes() if scope.period.label == label)
         self.con.execute("insert or replace into period_runs values (?, ?)", [label, scope.fingerprint])
 
-    def open_scope(self, label: str) -> Scope:
-        """The period of this label under today's policy, whether it is closed or not."""
-        period = next(period for period in self.periods if period.label == label)
+    def open_scope(self, period: Period) -> Scope:
+        """The period under today's policy, whether it is closed or not."""
         return self._open_scope(period, self.through)
 
     def _open_scope(self, period: Period, undated_until: date) -> Scope:
@@ -198,15 +197,24 @@ def undated_until(closed: Entry) -> date:
 
 @contextmanager
 def open_run(home: Home, through: date, say: Say) -> Iterator[Run]:
-    """Hold the home and open everything a stage needs; `Busy` if another run does, `Refused` if the policy is not valid."""
+    """Hold the home and open everything a stage needs; `Busy` if another run does, `Refused` if the policy is not valid or a later day is published."""
     home.require_policy()
     policy = policies.load(home.policy)
     with only_run(home), open_warehouse(home) as con:
+        _not_before_last(home, through)
         con.execute(asset("sql", "macros.sql").read_text(encoding="utf-8"))
         prepare(con)
         run = Run(home, con, policy, Books(home), through, say)
         forget_other_periods(con, [period.label for period in run.periods])
         yield run
+
+
+def _not_before_last(home: Home, through: date) -> None:
+    from pipelines.publish import current_manifest
+
+    manifest = current_manifest(home)
+    if manifest and date.fromisoformat(manifest["through"]) > through:
+        raise Refused(f"the home is already published as of {manifest['through']}", f"--through {through}", "choose that day or a later one")
 
 
 def prepare(con: duckdb.DuckDBPyConnection) -> None:

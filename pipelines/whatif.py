@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import allocate, normalize, policy, rate, reconcile
+from pipelines.close import period_of
 from pipelines.errors import Refused
 from pipelines.home import Home
 from pipelines.publish import require_manifest
@@ -37,7 +38,7 @@ def whatif(home: Home, label: str, folder: Path, say: Say) -> dict[str, Any]:
         now = _carried(run, "select team_id, cost_pool, rule_id, chargeback_cost from ledger where original_period = $period and cost_pool <> 'dispute'", label)
         if not now:
             raise Refused(f"{label} is not a period with cost", "whatif", "see apportion status for the periods")
-        scope = run.open_scope(label)
+        scope = run.open_scope(period_of(run, label))
         for stage in (normalize.normalize, rate.rate, reconcile.reconcile, allocate.allocate):
             stage(run, [scope])
         then = _carried(run, "select team_id, cost_pool, rule_id, chargeback_cost from period_ledger where usage_period = $period", label)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from datetime import date, timedelta
 from itertools import islice, pairwise
@@ -20,6 +21,7 @@ from pipelines.policy.calendar import Calendar, Period, month_days, next_label
 from pipelines.render import bridge
 from pipelines.run import open_run
 from pipelines.snapshots import _first_open
+from pipelines.whatif import whatif
 from pipelines.yaml_file import PolicyRefused
 from tests.closing import COMPANY, SOURCES, Company, only_the_books
 from tests.conftest import quiet
@@ -255,15 +257,26 @@ def test_a_period_of_weeks_is_booked_closed_and_corrected(weekly: Company) -> No
 
 def test_an_edit_of_the_calendar_moves_what_no_period_has_closed(weekly: Company) -> None:
     company = weekly
+
+    def computed() -> list[tuple[str]]:
+        with open_run(Home(company.home.root), date(2026, 11, 1), quiet) as run:
+            return run.con.execute("select usage_period from period_runs order by 1").fetchall()
+
     company.policy("company", of("fiscal_year_starts_in: 2"))
     company.bill("2026-10-01,p-a,x,1", "2026-10-31,p-a,x,2", "2026-11-01,p-b,x,4")
     company.night("2026-11-01")
     booked = "select period, sum(billed_cost)::integer from charges group by all order by 1"
     assert company.rows(booked) == [("2026-10", 3), ("2026-11", 4)]
     assert company.rows("select fiscal_period from periods order by period") == [("FY2027 P09",), ("FY2027 P10",)]
+    with pytest.raises(Refused, match="already published as of 2026-11-01; choose that day or a later one"):
+        company.night("2026-10-15")
+    assert computed() == [("2026-10",), ("2026-11",)]  # a slip of the hand takes no figures away
+    other = Path(shutil.copytree(company.home.policy, company.home.root / "other"))
     company.policy("company", of("periods: [{label: 2026-10, from: 2026-10-01, to: 2026-11-02}]"))
+    shutil.copy(company.home.policy / "company.yaml", other)
+    with pytest.raises(Refused, match="2026-11 is not a period as of 2026-11-01"):  # of that policy
+        whatif(company.home, "2026-11", other, quiet)
     company.night("2026-11-01")
     assert company.rows(booked) == [("2026-10", 7)] and company.rows("select fiscal_period from periods") == [(None,)]
     assert company.rows("select distinct period from ledger") == [("2026-10",)]
-    with open_run(Home(company.home.root), date(2026, 11, 1), quiet) as run:
-        assert run.con.execute("select usage_period from period_runs").fetchall() == [("2026-10",)]
+    assert computed() == [("2026-10",)]
