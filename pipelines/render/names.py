@@ -54,6 +54,13 @@ def day_and_month(day: date) -> str:
     return f"{day.day} {_MONTHS[day.month - 1]}"
 
 
+def days_of(period: str, first: date, last: date) -> str:
+    """`3` or `1–31` of the month that the period is called by; `28 September–25 October` where days of another one are among them."""
+    outside = any(f"{day:%Y-%m}" != period for day in (first, last))
+    said = [day_and_month(day) if outside else str(day.day) for day in (first, last)]
+    return "–".join(dict.fromkeys(said))
+
+
 def short_month(period: str) -> str:
     """`2026-10` -> `Oct 26`; anything else is returned as it is."""
     named = month(period)

@@ -10,7 +10,7 @@ from pipelines.allocation.words import driver
 from pipelines.render import controls, figures, html, story, words
 from pipelines.render.book import symbol
 from pipelines.render.figures import ZERO, Row
-from pipelines.render.names import month, short_month
+from pipelines.render.names import days_of, month, short_month
 from pipelines.render.team import COVERED, RECOVERY, Team
 
 TOP = 8
@@ -32,7 +32,7 @@ def html_of(team: Team, workbook: str, whole_detail: str | None = None) -> str:
         day_chart=html.stacked([_day(day) for day, _ in team.days], days, parts[:2], 640) if days else None, day_names=parts,
         resources=_bars(figures.by_resource(team.con)), projects=_bars(figures.by_project(team.con)),
         sentences=story.sentences(team), moves=_moves(team), statements=[_statement(team, one) for one in team.statements],
-        shared=[_pot(pot) for pot in team.pots], shared_total=sum((pot["amount"] for pot in team.pots), ZERO),
+        shared=[_pot(team.period, pot) for pot in team.pots], shared_total=sum((pot["amount"] for pot in team.pots), ZERO),
         used=team.used,
         rules=figures.sentences(team.con, **team.scope), notes=_notes(team), grain=team.detail.grain, short_month=short_month,
     )  # fmt: skip
@@ -96,13 +96,13 @@ def _line(line: Row) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _pot(pot: Row) -> dict[str, Any]:
+def _pot(period: str, pot: Row) -> dict[str, Any]:
     """A pot in words; without units only what the team carries of it."""
     units, total = pot["units"], pot["driver_total"]
     share = units / total if units is not None and total else pot["amount"] / pot["pool_cost"] if pot["pool_cost"] else None
     return {
         "pool": words.plain(pot["cost_pool"]), "what": ": ".join(part for part in (pot["pot"], pot["service"]) if part), "basis": driver(pot["driver"]) if pot["driver"] else "named owner",
-        "first_day": pot["first_day"], "last_day": pot["last_day"], "cost": pot["pool_cost"], "units": units, "total": total,
+        "days": days_of(period, pot["first_day"], pot["last_day"]), "cost": pot["pool_cost"], "units": units, "total": total,
         "share": f"{share * 100:,.2f}%" if share is not None else "–", "amount": pot["amount"],
     }  # fmt: skip
 

@@ -321,6 +321,14 @@ def test_same_content_same_bytes(con: duckdb.DuckDBPyConnection, books: dict[str
     assert workbook.company(con, period="2026-10", version=0) == books["company"]
 
 
+@pytest.mark.parametrize(("first", "last", "said"), [
+    (date(2026, 10, 3), date(2026, 10, 3), "3"), (date(2026, 10, 1), date(2026, 10, 31), "1–31"), (date(2026, 9, 3), date(2026, 9, 3), "3 September"),
+    (date(2026, 9, 28), date(2026, 10, 25), "28 September–25 October"),
+])  # fmt: skip
+def test_days_outside_the_month_of_the_period_say_theirs(first: date, last: date, said: str) -> None:
+    assert names.days_of("2026-10", first, last) == said
+
+
 def test_file_names_have_no_path_parts_and_do_not_clash() -> None:
     assert names.workbook_name("2026-10", 1, "search") == "APN-2026-10-search-v1.xlsx"
     assert names.workbook_name("2026-10", 0, None) == "APN-2026-10-company-draft.xlsx"
