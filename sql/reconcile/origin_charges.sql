@@ -113,13 +113,20 @@ covered as (
         sum(pico(contracted_cost)) over (partition by pays, usage_date)::hugeint as total
     from paid_ahead
 ),
+-- Weights in millionths of a dollar: products of pico-units would not fit from 13 millions a day on.
+left_to_bill as (
+    select
+        * exclude (pays, high, total), pays is not null and total >= 1000000 as is_paid_ahead, greatest(total - pays.units, 0)::hugeint as rest,
+        (high - pico(contracted_cost)) // 1000000 as from_weight, high // 1000000 as to_weight, total // 1000000 as whole
+    from covered
+),
 accrued as (
     select
-        * exclude (pays, high, total) replace (
-            if(pays is null or total = 0, list_cost, money(part_of(pico(list_cost), greatest(total - pays.units, 0), total))) as list_cost,
-            if(pays is null or total = 0, contracted_cost, money(cut(greatest(total - pays.units, 0), high - pico(contracted_cost), high, total))) as contracted_cost,
-            if(pays is null or total = 0, effective_cost, money(cut(greatest(total - pays.units, 0), high - pico(contracted_cost), high, total))) as effective_cost)
-    from covered
+        * exclude (is_paid_ahead, rest, from_weight, to_weight, whole) replace (
+            if(is_paid_ahead, money(part_of(pico(list_cost), rest // 1000000, whole)), list_cost) as list_cost,
+            if(is_paid_ahead, money(cut(rest, from_weight, to_weight, whole)), contracted_cost) as contracted_cost,
+            if(is_paid_ahead, money(cut(rest, from_weight, to_weight, whole)), effective_cost) as effective_cost)
+    from left_to_bill
 ),
 used as (
     select * from billed

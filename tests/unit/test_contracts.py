@@ -245,6 +245,15 @@ def test_until_the_bill_comes_only_use_beyond_a_commitment_accrues(tmp_path: Pat
     assert taken == [(day, "unused", one), (day + DAY, "metered", one * 4 / 10), (day + DAY, "unused", one * 6 / 10), (day + 2 * DAY, "metered", one)]
 
 
+def test_what_accrues_beyond_a_commitment_is_exact_however_large(tmp_path: Path) -> None:
+    covered = COMMITTED.replace("from: 2026-10-10, to: 2027-01-10", "from: 2026-10-10, to: 2026-10-13, covers: {models: gpt-*}")
+    day = date(2026, 10, 10)
+    used = [{"usage_date": day + DAY, "team_id": "a", "output_tokens": 10**14}, {"usage_date": day + DAY, "team_id": "b", "cache_read_tokens": 1}]
+    made = Warehouse(agreed(tmp_path / "p", covered), [{"day": day, "cost": "30", **BOUGHT}], used).work()
+    (total,) = made.rows("select sum(effective_cost)::decimal(38, 12) from origin_charges where origin = 'accrual'")
+    assert total == (Decimal("199999990.000002"),)
+
+
 def test_provisioned_units_are_used_by_tokens(tmp_path: Path) -> None:
     text = """throughput:
   - {id: ptu, provider: azure, lines: {sku_meter: "Provisioned*"}, covers: {models: gpt-x}, tokens_per_unit_hour: 1000, output_weight: 4}
