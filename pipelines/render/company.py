@@ -267,7 +267,7 @@ class Company:
             Column("Vendor", 14), Column("Account", 22, _NAME), Column("Project, workspace or account", 34, replace(NOTE, wrap=True)), Column("State", 20, _NAME),
             Column("Teams", 11, Look(COUNT)), Column("Billed", 16, _MONEY), Column("By use", 16, _MONEY), Column("Not seen", 12, _MONEY), Column("Currency", 16, Look(indent=1)),
         ]  # fmt: skip
-        found = figures.shared_keys(self.con, period=self.period, version=self.version)
+        found = figures.shared_keys(self.con, self.period, self.version)
         if not found:
             return row
         self.book.section(ws, row, 2, 12, "Vendor projects and keys that teams share")

@@ -503,13 +503,15 @@ def differences(con: duckdb.DuckDBPyConnection, period: str, most: int) -> list[
     )
 
 
-def shared_keys(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
+def shared_keys(con: duckdb.DuckDBPyConnection, period: str, version: int) -> list[Row]:
     """Projects, workspaces and accounts of vendors that no one team owns and several call through, and how the bill for these calls was shared."""
     return rows(
         con,
-        f"""
+        """
         with carried as (
-            select charge_id, team_id, portion, billed_cost, effective_cost from {_carried(scope)} and portion in ('metered', 'excess')
+            select charge_id, team_id, portion, billed_cost
+            from ledger
+            where period = $period and version = $version and portion in ('metered', 'excess')
         ),
         unowned as (
             select distinct charge_id from bill_lines where sub_account_id is not null and owner is null
@@ -526,7 +528,8 @@ def shared_keys(con: duckdb.DuckDBPyConnection, **scope: Any) -> list[Row]:
         having teams > 1
         order by all
         """,
-        **scope,
+        period=period,
+        version=version,
     )
 
 
