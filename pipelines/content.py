@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO, RawIOBase
@@ -39,6 +39,7 @@ class Content:
     lines: int
     blank: int
     bom: bool
+    size: int = 0  # bytes of the decompressed content; 0 for Parquet
     plain: Path | None = None  # a scratch copy of the decompressed content
 
 
@@ -88,7 +89,7 @@ def inspect(path: Path, place: str, max_line: int = MAX_LINE, plain: Path | None
     if open_size:
         lines += 1
         blank += open_blank
-    return Content(hashed.digest.hexdigest(), content.hexdigest(), lines, blank, bom, plain if copy and copy.whole else None)
+    return Content(hashed.digest.hexdigest(), content.hexdigest(), lines, blank, bom, size, plain if copy and copy.whole else None)
 
 
 def _whole_lines(chunk: bytes, first: int, last: int) -> tuple[int, int]:
@@ -122,14 +123,17 @@ class Line:
     sha256: str
 
 
-def locate(path: Path, numbers: set[int]) -> dict[int, Line]:
-    """The wanted physical lines (from 1) of a text file that `inspect` accepted."""
-    found: dict[int, Line] = {}
-    wanted = sorted(numbers, reverse=True)  # the next one last
+def locate(path: Path, numbers: Iterable[int]) -> Iterator[Line | None]:
+    """The physical lines (from 1) of these ascending numbers in a text file that `inspect` accepted; None beyond its end.
+
+    The numbers are asked for one by one, so that there may be any number of them.
+    """
+    asked = iter(numbers)
+    wanted = next(asked, None)
     number, offset = 1, 0  # of the first line of `text`
     pieces: list[bytes] = []  # of the line that is not whole yet
     with open_content(path) as handle:
-        while wanted:
+        while wanted is not None:
             chunk = handle.read(LOOK)
             ends = chunk.count(b"\n") if chunk else 1
             pieces.append(chunk)
@@ -138,21 +142,36 @@ def locate(path: Path, numbers: set[int]) -> dict[int, Line]:
             text = b"".join(pieces)
             cut = text.rfind(b"\n") + 1 if chunk else len(text)
             start = offset
-            for n, line in enumerate(text[:cut].split(b"\n")[:ends], number) if wanted[-1] < number + ends else ():
-                if wanted and n == wanted[-1]:
+            for n, line in enumerate(text[:cut].split(b"\n")[:ends], number) if wanted < number + ends else ():
+                if n == wanted:
                     bare = line.rstrip(b"\r")
-                    found[n] = Line(wanted.pop(), start, len(bare), hashlib.sha256(bare).hexdigest())
+                    found = Line(n, start, len(bare), hashlib.sha256(bare).hexdigest())
+                    while wanted == n:
+                        yield found
+                        wanted = next(asked, None)
+                    if wanted is None:
+                        return
                 start += len(line) + 1
             if not chunk:
                 break
             number, offset, pieces = number + ends, offset + cut, [text[cut:]]
-    return found
+    while wanted is not None:
+        yield None
+        wanted = next(asked, None)
 
 
-def blank_lines(path: Path) -> list[int]:
-    """Numbers of the physical lines that hold nothing but white space."""
+def blank_runs(path: Path) -> Iterator[tuple[int, int]]:
+    """Of each run of lines that hold nothing but white space: which of the written lines follows it, and how many blank ones stand before that."""
+    blank = 0
+    in_run = False
     with open_content(path) as lines:
-        return [number for number, line in enumerate(lines, 1) if line.isspace()]
+        for number, line in enumerate(lines, 1):
+            if line.isspace():
+                blank += 1
+                in_run = True
+            elif in_run:
+                yield number - blank, blank
+                in_run = False
 
 
 def without_bom(path: Path, folder: Path) -> Path:

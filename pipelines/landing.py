@@ -22,6 +22,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cache, cached_property
+from itertools import groupby, islice, repeat, tee
+from operator import itemgetter
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -42,6 +44,7 @@ TEMPORARY = (".tmp", ".part", ".partial", ".crdownload", "~")
 NOT_READ = {"accounts", "serving", "activities", "scope", "legal_entity", "final_after_days", "serving_namespaces", "record",
             "provider", "vector_index_id", "accept", "shrink_limit"}  # fmt: skip
 
+AT_ONCE = 20_000  # rows of the quarantine
 INFLATED = 4 << 30  # bytes of one file that scratch holds inflated, and at most half of what the disk has left
 
 Say = Callable[[str], None]
@@ -517,7 +520,6 @@ def _land_one(con: duckdb.DuckDBPyConnection, home: Home, found: Found, arrived:
         shrinking.hold_back(con, home, found.entry, *arrived, names)
     line_records = _holds(found.format.line_records, found)
     counts = _counts(con, found, line_records)
-    quarantined = _quarantined(con, found, line_records or _holds(found.format.in_lines, found))
     lake_file = f"landed/{kind}/{delivery_id[:16]}-{found.reader}.parquet"
     params = {"source": source, "delivery_id": delivery_id, **({} if found.many else {"source_file": first.name})}
     write_parquet(con, _lake_select(kind, found.many), home.lake / lake_file, params)
@@ -548,7 +550,7 @@ def _land_one(con: duckdb.DuckDBPyConnection, home: Home, found: Found, arrived:
         ]
         _insert(con, "source_files", rows)
         _insert(con, "source_files", pages)
-        _insert(con, "quarantine", quarantined)
+        _quarantine(con, found, line_records or _holds(found.format.in_lines, found))
     _drop_left(con)
     report.new += 1
     report.lines += sum(count["lines"] for count in counts)
@@ -670,27 +672,24 @@ def _holds(rule: bool | FileRule, found: Found) -> bool:
     return rule(found.entry, found.files[0].path) if callable(rule) else rule
 
 
-def _quarantined(con: duckdb.DuckDBPyConnection, found: Found, by_line: bool) -> list[dict[str, Any]]:
-    """Coordinates and reason of every rejected row, never its text."""
-    path = "source_file" if found.many else "$first"
-    rejected = con.execute(
-        f"select {path}, source_row, reject from parsed where reject is not null order by 1, 2", {} if found.many else {"first": found.files[0].name}
-    ).fetchall()
-    if not rejected:
-        return []
-    (records,) = con.execute("select count(*) from parsed").fetchall()[0]
+def _quarantine(con: duckdb.DuckDBPyConnection, found: Found, by_line: bool) -> None:
+    """Coordinates and reason of every rejected row, never its text; so many at once, since all lines of a file may be bad."""
+    rows = _quarantined(con, found, by_line)
+    while some := list(islice(rows, AT_ONCE)):
+        _insert(con, "quarantine", some)
+
+
+def _quarantined(con: duckdb.DuckDBPyConnection, found: Found, by_line: bool) -> Iterator[dict[str, Any]]:
     header = 0 if by_line else 1
+    (records,) = con.execute("select count(*) from parsed").fetchall()[0]
     csv_lines = found.files[0].name.endswith((".csv", ".csv.gz")) and found.contents[0].lines == records + header
-    wanted: dict[str, set[int]] = {}
-    if (len(found.files) == 1 or found.many) and (by_line or csv_lines):
-        for name, row, _ in rejected:
-            wanted.setdefault(name, set()).add(row + header)
-    lines = {file.name: locate(path, wanted[file.name]) for file, path in zip(found.files, found.plain, strict=True) if file.name in wanted}
-    rows = []
-    for name, row, reason in rejected:
-        line = lines.get(name, {}).get(row + header)
-        rows.append(
-            {
+    on_lines = (len(found.files) == 1 or found.many) and (by_line or csv_lines)
+    paths = dict(zip((file.name for file in found.files), found.plain, strict=True))
+    for name, rejected in groupby(_rejected(con, found), key=itemgetter(0)):
+        rows, again = tee(rejected)
+        lines = locate(paths[name], (row + header for _, row, _ in again)) if on_lines else repeat(None)
+        for (_, row, reason), line in zip(rows, lines, strict=False):
+            yield {
                 "kind": found.kind,
                 "source": found.source,
                 "path": name,
@@ -701,8 +700,21 @@ def _quarantined(con: duckdb.DuckDBPyConnection, found: Found, by_line: bool) ->
                 "line_sha256": line and line.sha256,
                 "reason": reason,
             }
-        )
-    return rows
+
+
+def _rejected(con: duckdb.DuckDBPyConnection, found: Found) -> Iterator[tuple[str, int, str]]:
+    """File, row and reason, in this order."""
+    con.execute(
+        f"create or replace temp table rejected as select row_number() over (order by path, source_row, reject) as n, *"
+        f" from (select {'source_file' if found.many else '$first'} as path, source_row, reject from parsed where reject is not null)",
+        {} if found.many else {"first": found.files[0].name},
+    )
+    last = 0
+    some = "select path, source_row, reject from rejected where n > $last and n <= $last + $at_once order by n"
+    while rows := con.execute(some, {"last": last, "at_once": AT_ONCE}).fetchall():
+        yield from rows
+        last += AT_ONCE
+    con.execute("drop table rejected")
 
 
 def _lake_select(kind: str, many: bool) -> str:

@@ -114,20 +114,21 @@ with memory() as con:
     sources = samples()["litellm"].sources()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     report = landing.land(con, Home(Path(sys.argv[1])), sources, date(2026, 10, 4), Seen(), lambda text: None)
+    assert report.rejected >= 50_000 and report.good > 0
     print(*report.refused, sep="\\n")
     print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
 
 
 def test_bombs_are_refused_in_bounded_memory(tmp_path: Path) -> None:
-    """Half a gigabyte of one line, and of many, in half a megabyte of gzip each."""
+    """Half a gigabyte of one line, and of many, in half a megabyte of gzip each; and a file of bad and blank lines, which is no bomb."""
     folder = Home(tmp_path).landing / "gateway" / "s"
     folder.mkdir(parents=True)
     for name, chunk in (("line", b" " * (1 << 20)), ("lines", b"{}\n" * (1 << 18))):
         with gzip.open(folder / f"{name}.jsonl.gz", "wb", compresslevel=1) as bomb:
             for _ in range(512):
                 bomb.write(chunk)
-    (folder / "ok.jsonl").write_bytes(samples()["litellm"].data)
+    (folder / "ok.jsonl").write_bytes(b"\n" * 4_000_000 + b"{}\n" * 50_000 + samples()["litellm"].data)
     limit = 4 << 30
     ended = subprocess.run(
         [sys.executable, "-c", BOMB, str(tmp_path)], capture_output=True, text=True, timeout=50, env={**os.environ, "PYTHONPATH": os.getcwd()},

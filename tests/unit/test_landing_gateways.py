@@ -15,6 +15,7 @@ import pytest
 from pipelines import landing, small_files
 from pipelines.home import Home
 from pipelines.policy.files import Sources
+from pipelines.sources.gateway import lines as gateway_lines
 from pipelines.warehouse import memory
 
 NIGHT = date(2026, 10, 4)
@@ -71,6 +72,21 @@ def test_a_rejected_row_stands_on_its_line_whatever_else_the_lines_hold(tmp_path
         land(con, tmp_path, {"a.jsonl": text}, format="langfuse")
         ((row, offset, length, reason),) = con.execute("select source_row, byte_offset, byte_length, reason from quarantine").fetchall()
         assert (row, text[offset : offset + length], reason) == (3, bad, "bad_timestamp")
+
+
+def test_more_bad_and_blank_lines_than_are_looked_at_at_once_keep_their_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(landing, "AT_ONCE", 2)
+    monkeypatch.setattr(gateway_lines, "RUNS", 2)
+    lines = ["", "{1", "{2", " ", "", json.dumps(spend_log("a")), "", "{3", "\t", "{4", "{5", "", json.dumps(spend_log("b")), ""]
+    text = "\n".join(lines)
+    with memory() as con:
+        land(con, tmp_path, {"a.jsonl": text}, format="litellm")
+        assert files(con, "lines", "blank", "good", "rejected") == [(13, 6, 2, 5)]
+        found = con.execute("select source_row, byte_offset, byte_length from quarantine order by 1").fetchall()
+        assert [(row, text[offset : offset + length]) for row, offset, length in found] == [(n, line) for n, line in enumerate(lines, 1) if line[:1] == "{" and line[1] in "12345"]
+        (lake,) = con.execute("select lake_file from source_files").fetchall()[0]
+        kept = con.execute("select event_id, source_row from read_parquet(?) order by 1", [str(Home(tmp_path).lake / lake)]).fetchall()
+        assert kept == [("a", 6), ("b", 13)]
 
 
 @pytest.mark.parametrize("indent", [None, 1])

@@ -8,13 +8,13 @@ from __future__ import annotations
 import glob
 import json
 from collections.abc import Iterable, Mapping
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from pipelines.content import BOM, blank_lines, open_content
+from pipelines.content import BOM, blank_runs, open_content
 from pipelines.errors import Refused
 from pipelines.sources import EVENT, Delivery
 from pipelines.sources.reading import where
@@ -25,6 +25,7 @@ Shape = Mapping[str, Any]  # of a record: field -> SQL type, or the shape of the
 # Records of a file whose names are compared with those that are read: all of them would cost a second parse. They stand in so many
 # places of the file, of each place so many bytes.
 LOOKED_AT, PLACES, LOOKED_BYTES = 2_000, 16, 1 << 20
+RUNS = 50_000  # of blank lines, at once
 MAX_TOKENS = 1_000_000_000_000
 JSON_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".ndjson", ".ndjson.gz")
 LINES = "read_ndjson_objects($path, ignore_errors = true, maximum_object_size = 16777216) with ordinality"
@@ -353,13 +354,14 @@ def number_lines(con: duckdb.DuckDBPyConnection, delivery: Delivery) -> None:
     """`source_row` of `parsed` from the n-th written line to the physical line."""
     if not delivery.blank or not in_lines(None, delivery.paths[0]):
         return
-    blanks = blank_lines(delivery.paths[0])
-    con.execute(
-        "create or replace temp table shifts as select unnest($first)::bigint as first_row, unnest($shift)::bigint as shift",
-        {"first": [0, *(line - n for n, line in enumerate(blanks))], "shift": list(range(len(blanks) + 1))},
-    )
+    con.execute("create or replace temp table shifts(first_row bigint, shift bigint)")
+    runs = chain([(0, 0)], blank_runs(delivery.paths[0]))
+    while some := list(islice(runs, RUNS)):
+        con.execute(
+            "insert into shifts select unnest($first), unnest($shift)", {"first": [row for row, _ in some], "shift": [shift for _, shift in some]}
+        )
     con.execute(
         "create or replace temp table parsed as select p.* replace (p.source_row + s.shift as source_row)"
-        " from parsed p asof join (select first_row, max(shift) as shift from shifts group by all) s on p.source_row >= s.first_row"
+        " from parsed p asof join shifts s on p.source_row >= s.first_row"
     )
     con.execute("drop table shifts")
