@@ -11,22 +11,20 @@ import re
 from collections.abc import Iterable
 from datetime import date, timedelta
 from decimal import ROUND_DOWN, Decimal
-from pathlib import Path
 from typing import Any
 
 from pipelines.policy import Period, Policy
 from pipelines.policy.checks import span
 from pipelines.policy.insight import Budget
 from pipelines.run import Run
-from pipelines.warehouse import write_text
 
 FOLDER = "guardrails"
 CENT = Decimal("0.01")
 Row = dict[str, Any]
 
 
-def write(run: Run) -> list[Path]:
-    """Both files, each rewritten only where it changed; returns their paths."""
+def files(run: Run) -> dict[str, str]:
+    """The text of both files by their place under reports/."""
     result = run.con.execute("select * exclude (about) from guardrails order by budget_id, for_project")
     names = [column[0] for column in result.description]
     rows = [dict(zip(names, row, strict=True)) for row in result.fetchall()]
@@ -34,14 +32,8 @@ def write(run: Run) -> list[Path]:
     since = period.start if period else None
     spent = dict(run.con.execute("select caller_team_id, sum(source_cost) from usage_daily where usage_date >= ? group by all", [since]).fetchall())
     declared = {budget.id: budget for budget in run.policy.budgets.budgets}
-    files = {"budgets.json": list(_budgets(rows, declared)), "litellm.json": list(_litellm(rows, declared, spent, run.policy, run.through, period))}
-    written = []
-    for name, content in files.items():
-        path, text = run.home.reports / FOLDER / name, as_json({"as_of": run.through, name.split(".")[0]: content})
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            write_text(path, text)
-        written.append(path)
-    return written
+    feeds = {"budgets": list(_budgets(rows, declared)), "litellm": list(_litellm(rows, declared, spent, run.policy, run.through, period))}
+    return {f"{FOLDER}/{name}.json": as_json({"as_of": run.through, name: content}) for name, content in feeds.items()}
 
 
 def as_json(value: Any) -> str:

@@ -146,7 +146,7 @@ def is_current(run: Run) -> bool:
     home, manifest = run.home, current_manifest(run.home)
     if manifest is None or manifest["state"] != state_fingerprint(run):
         return False
-    wanted = [home.current, *(home.reports / name for name in reports.PAGES), *(home.reports / report["path"] for report in (*manifest["reports"], *manifest["guardrails"]))]
+    wanted = [home.current, *(home.reports / one["path"] for one in (*manifest["reports"], *manifest["pages"]))]
     return all(path.is_file() for path in wanted)
 
 
@@ -179,7 +179,8 @@ def publish(run: Run) -> Path:
     run.say("write statements")
     before = current_manifest(home)
     files, pages = reports.write(run, version, {one["path"]: one["sha256"] for one in before["reports"]} if before else {})
-    manifest = _manifest(run, state, version, files, pages, guardrails.write(run))
+    pages.texts.update(guardrails.files(run))
+    manifest = _manifest(run, state, version, files, pages)
     write_text(home.published / f"{name}.manifest.json", json.dumps(manifest, indent=1, default=str) + "\n")
     pages.write(home.reports)
     _point(home, version)
@@ -253,7 +254,7 @@ def _verify_copy(run: Run, part: Path) -> None:
         con.execute("detach copy_of")
 
 
-def _manifest(run: Run, state: str, version: Path, files: list[reports.Issued], pages: reports.Pages, feed: list[Path]) -> dict[str, Any]:
+def _manifest(run: Run, state: str, version: Path, files: list[reports.Issued], pages: reports.Pages) -> dict[str, Any]:
     con, home = run.con, run.home
     previous = home.published / Path(os.readlink(home.current)).with_suffix(".manifest.json").name if home.current.is_symlink() else None
     totals = con.execute(
@@ -270,7 +271,6 @@ def _manifest(run: Run, state: str, version: Path, files: list[reports.Issued], 
         "lake": [{"path": path, "rows": rows, "sha256": file_sha256(home.lake / path)} for path, rows in lake],
         "reports": [{"path": issued.href, "bytes": issued.bytes, "sha256": issued.sha256} for issued in files],
         "pages": pages.checksums,
-        "guardrails": [{"path": str(path.relative_to(home.reports)), "bytes": path.stat().st_size, "sha256": file_sha256(path)} for path in feed],
         "totals": [dict(zip(("period", "effective_cost", "billed_cost", "chargeback_cost", "ledger_rows"), row, strict=True)) for row in totals],
         "policy": run.policy.fingerprint,
         "code": run.code,

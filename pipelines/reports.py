@@ -53,7 +53,7 @@ class Issued:
 
 @dataclass(frozen=True)
 class Pages:
-    """The pages that may change every night, by their place under reports/; written once a manifest names their checksums."""
+    """The pages and feeds that may change every night, by their place under reports/; written once a manifest names their checksums."""
 
     texts: dict[str, str]
     week: str  # the folder of the digests among them

@@ -88,8 +88,7 @@ def without_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nights end with the published tables: no workbook, no page, no comment."""
     monkeypatch.setattr(models, "code_fingerprint", cache(models.code_fingerprint))
     monkeypatch.setattr(reports, "write", lambda run, version, before: ([], reports.Pages({}, "weekly")))
-    monkeypatch.setattr(reports, "PAGES", ())
-    monkeypatch.setattr(guardrails, "write", lambda run: [])
+    monkeypatch.setattr(guardrails, "files", lambda run: {})
     monkeypatch.setattr(publish, "_comment", lambda run: None)
 
 

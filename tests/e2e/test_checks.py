@@ -86,9 +86,13 @@ def test_verify_sees_altered_published_data_and_statements(company_copy: Home) -
     issued.write_bytes(b"PK" + issued.read_bytes()[2:-1])
     published = company_copy.current.resolve()
     published.write_bytes(published.read_bytes()[:-1] + b"\0\0")
+    feeds = [company_copy.reports / "guardrails" / name for name in ("budgets.json", "litellm.json")]
+    for feed in feeds:
+        feed.write_text(feed.read_text().replace('"remaining": ', '"remaining": 9'))
     problems = verify(company_copy)[1]
     assert any(issued.name in problem for problem in problems)
     assert any(published.name in problem for problem in problems)
+    assert all(any(feed.name in problem and "altered" in problem for problem in problems) for feed in feeds)
 
 
 def test_verify_sees_a_removed_entry_of_the_books(company_copy: Home) -> None:

@@ -1,4 +1,4 @@
-"""The feed for gateways: exact numbers, the tightest budget of a team, models that are allowed, files that stay when nothing changes."""
+"""The feed for gateways: exact numbers, the tightest budget of a team, models that are allowed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ import duckdb
 import pytest
 
 from pipelines import guardrails, policy
-from pipelines.home import Home
 from pipelines.sample import policy_files
 
 THROUGH = date(2026, 10, 21)
@@ -43,16 +42,16 @@ def run(tmp_path: Path) -> Any:
         "create table usage_daily as select * from (values ('search', date '2026-10-02', 1.005), ('search', date '2026-09-30', 500), ('support', date '2026-10-02', null))"
         " t(caller_team_id, usage_date, source_cost)"
     )
-    yield SimpleNamespace(con=con, policy=policy.load(tmp_path / "policy"), home=Home(tmp_path), through=THROUGH)
+    yield SimpleNamespace(con=con, policy=policy.load(tmp_path / "policy"), root=tmp_path, through=THROUGH)
     con.close()
 
 
-def read(path: Path) -> Any:
-    return json.loads(path.read_text(), parse_float=Decimal)
+def read(run: Any, name: str) -> Any:
+    return json.loads(guardrails.files(run)[f"guardrails/{name}.json"], parse_float=Decimal)
 
 
 def test_every_budget_with_its_scope_and_models(run: Any) -> None:
-    found = read(guardrails.write(run)[0])
+    found = read(run, "budgets")
     assert found["as_of"] == "2026-10-21"
     search, _, docs, _ = sorted(found["budgets"], key=lambda one: ("search", "search-tight", "docs", "support").index(one["id"]))
     assert (search["remaining"], search["daily_limit"], search["allowed_models"], search["resets_on"]) == (Decimal("70.12"), Decimal("1.25"), ["gpt-5-mini"], "2026-11-01")
@@ -60,7 +59,7 @@ def test_every_budget_with_its_scope_and_models(run: Any) -> None:
 
 
 def test_litellm_stops_a_team_when_its_tightest_budget_is_used_up(run: Any) -> None:
-    found = {one["team_id"]: one for one in read(guardrails.write(run)[1])["litellm"]}
+    found = {one["team_id"]: one for one in read(run, "litellm")["litellm"]}
     assert found.keys() == {"team-search", "team-support"}  # the budget of docs is about an application, which LiteLLM does not know
     search = found["team-search"]
     assert search["max_budget"] == Decimal("21.50")  # 1.005 counted this month and 20.50 left, in whole cents
@@ -70,11 +69,11 @@ def test_litellm_stops_a_team_when_its_tightest_budget_is_used_up(run: Any) -> N
 
 
 def test_a_budget_of_weeks_lasts_as_long_as_its_period(run: Any) -> None:
-    path = run.home.root / "policy" / "company.yaml"
+    path = run.root / "policy" / "company.yaml"
     weeks = "  weeks: {pattern: 4-4-5, year_starts: 2026-09-28, years: {2027: 52}}\n"
     path.write_text(re.sub(r"  ends_on: .*\n", "", path.read_text()).replace("first_period: 2026-09", "first_period: 2026-10").replace("calendar:\n", "calendar:\n" + weeks))
     run.policy = policy.load(path.parent)
-    found = {one["team_id"]: one for one in read(guardrails.write(run)[1])["litellm"]}
+    found = {one["team_id"]: one for one in read(run, "litellm")["litellm"]}
     assert found["team-search"]["budget_duration"] == "28d"
     assert found["team-search"]["max_budget"] == Decimal("521.50")  # the last days of September are in the period
 
@@ -83,8 +82,3 @@ def test_amounts_are_numbers_with_their_digits() -> None:
     text = guardrails.as_json({"a": Decimal("12345678901234567890.10"), "b": Decimal("-0.05"), "c": "a \\u00005 é", "d": date(2026, 1, 2)})
     assert '"a": 12345678901234567890.10' in text and '"b": -0.05' in text
     assert json.loads(text)["c"] == "a \\u00005 é" and json.loads(text)["d"] == "2026-01-02"
-
-
-def test_a_file_that_says_the_same_is_left_alone(run: Any) -> None:
-    before = [path.stat().st_mtime_ns for path in guardrails.write(run)]
-    assert [path.stat().st_mtime_ns for path in guardrails.write(run)] == before

@@ -16,7 +16,7 @@ from pipelines.home import Home
 from pipelines.inspection import verify
 from pipelines.reports import MANIFEST, Made, Pages, _place
 
-PAGES = Pages({"index.html": "<p>door</p>", "weekly/2026-W45/search.html": "<p>week</p>"}, "weekly/2026-W45")
+PAGES = Pages({"index.html": "<p>door</p>", "weekly/2026-W45/search.html": "<p>week</p>", "guardrails/budgets.json": "{}"}, "weekly/2026-W45")
 LATER = Pages({"index.html": "<p>another night</p>"}, "weekly/2026-W46")
 
 
@@ -69,6 +69,7 @@ BREAKS: list[tuple[str, Callable[[Path], object], list[str]]] = [
      ["reports/2026-09/v2/manifest.json: has been altered"]),
     ("a page altered", lambda r: (r / "index.html").write_text("<p>another door</p>"), ["reports/index.html: has been altered"]),
     ("a digest lost", lambda r: (r / "weekly/2026-W45/search.html").unlink(), ["reports/weekly/2026-W45/search.html: is missing"]),
+    ("a feed altered", lambda r: longer(r / "guardrails/budgets.json"), ["reports/guardrails/budgets.json: has been altered"]),
     ("no JSON any more", lambda r: (r / "2026-09/v2/manifest.json").write_bytes(b"\xff{"), ["reports/2026-09/v2/manifest.json: has been altered"]),
     ("the last entry of the books altered", lambda r: longer(r.parent / "data/books/000004-closed-2026-11-1/entry.json"), ["000004-closed-2026-11-1/entry.json: has been altered"]),
     ("the last entry of the books lost", lambda r: (r.parent / "data/books/000004-closed-2026-11-1/entry.json").unlink(), ["data/books: entry 4 is missing"]),
