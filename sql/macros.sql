@@ -52,6 +52,10 @@ create or replace temp macro exchanged(amount, rate) as
 create or replace temp macro with_commas(number) as format('{:,}', number::bigint);
 create or replace temp macro cents_with_commas(amount) as
     if(amount::decimal(38, 2) < 0, '-', '') || with_commas(trunc(abs(amount::decimal(38, 2)))) || right(amount::decimal(38, 2)::varchar, 3);
+-- What money was for, as statements and the memos of the journal call it.
+create or replace temp macro activity_said(activity) as case activity
+    when 'gpu_idle' then 'idle GPUs' when 'query' then 'vector queries' when 'index_maintenance' then 'index upkeep'
+    when 'commitment_idle' then 'unused commitment' when 'platform' then 'platform overhead' else activity end;
 -- A stretch of days as sentences write it.
 create or replace temp macro days_said(first_day, last_day) as case
     when first_day is null then 'on no day' when first_day = last_day then 'on ' || first_day else 'from ' || first_day || ' to ' || last_day end;

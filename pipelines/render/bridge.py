@@ -156,7 +156,7 @@ class Bridge:
         gap = words.half_up(lines - one["not_ours"] - one["elsewhere"] + one["from_others"] - one["billed"])
         self.unexplained += abs(gap)
         return [
-            one["provider"], one["billing_account_id"], one["invoices"] or "no vendor bill", one["billing_currency"], one["invoiced"],
+            words.vendor(one["provider"]), one["billing_account_id"], one["invoices"] or "no vendor bill", one["billing_currency"], one["invoiced"],
             -one["tax_beside"], -one["difference"], (f"F{row}+G{row}+H{row}", lines), -one["not_ours"], -one["elsewhere"], one["from_others"],
             one["billed"], (f"ROUND(SUM(I{row}:L{row})-M{row},2)", gap),
         ]  # fmt: skip
@@ -166,7 +166,7 @@ class Bridge:
         gap = words.half_up(cost - one["posted"] - one["shown"] - one["kept"] - one["unallocated"])
         self.unexplained += abs(gap)
         return [
-            one["provider"], one["billing_account_id"], one["corrections"], one["billing_currency"], one["billed"], one["amortized"], one["accrued"],
+            words.vendor(one["provider"]), one["billing_account_id"], one["corrections"], one["billing_currency"], one["billed"], one["amortized"], one["accrued"],
             one["own"], one["posted"], one["shown"], one["kept"], one["unallocated"], (f"ROUND(SUM(F{row}:I{row})-SUM(J{row}:M{row}),2)", gap),
         ]  # fmt: skip
 

@@ -181,7 +181,7 @@ class Company:
             named = one["invoice_id"] or controls.no_invoice(one)
             gap = [(one["ledger_billed"] - one["billed_cost"]), (one["ledger_effective"] - one["effective_cost"])]
             self.book.line(ws, row, columns, [
-                one["provider"], one["billing_account_id"], named, one["billing_currency"], one["estimate_status"], one["billed_cost"], one["ledger_billed"],
+                words.vendor(one["provider"]), one["billing_account_id"], named, one["billing_currency"], one["estimate_status"], one["billed_cost"], one["ledger_billed"],
                 (f"ROUND(H{row}-G{row},2)", words.half_up(gap[0])), one["effective_cost"], one["ledger_effective"], (f"ROUND(K{row}-J{row},2)", words.half_up(gap[1])),
             ])  # fmt: skip
             row += 1
@@ -226,7 +226,7 @@ class Company:
             row += 1
             known = "n/a" if one["difference"] is None else words.half_up(one["difference"])
             self.book.line(ws, row, columns, [
-                one["provider"], one["billing_account_id"], one["invoice_id"] or "no number", words.state(one["state"]), one["period"],
+                words.vendor(one["provider"]), one["billing_account_id"], one["invoice_id"] or "no number", words.state(one["state"]), one["period"],
                 one["invoice_amount"], one["lines_cost"], one["tax_beside"], (f'IF(COUNT(G{row}:H{row})=2,ROUND(G{row}-H{row}-N(I{row}),2),"n/a")', known),
                 one["out_of_scope_cost"], one["billing_currency"],
             ])  # fmt: skip
@@ -253,7 +253,7 @@ class Company:
             calls = sum(parts[:3], ZERO)
             seen = (f'IF(SUM(H{row}:J{row})=0,"n/a",H{row}/SUM(H{row}:J{row}))', parts[0] / calls if calls else "n/a")
             self.book.line(ws, row, columns, [
-                one["provider"], one["billing_account_id"], one["accrued_cost"], one["billing_currency"], seen, one["billed_cost"], *parts,
+                words.vendor(one["provider"]), one["billing_account_id"], one["accrued_cost"], one["billing_currency"], seen, one["billed_cost"], *parts,
                 (f"ROUND(G{row}-SUM(H{row}:K{row}),2)", words.half_up(one["billed_cost"] - sum(parts, ZERO))),
             ])  # fmt: skip
         self.book.red_unless_zero(ws, f"L{first}:L{row}")
@@ -277,7 +277,7 @@ class Company:
             row += 1
             state = "Shared by use, not all seen" if one["excess_cost"] else "Shared by use"
             self.book.line(ws, row, columns, [
-                one["provider"], one["billing_account_id"], one["sub_account_id"], state, one["teams"], one["billed_cost"], one["metered_cost"], one["excess_cost"], one["billing_currency"],
+                words.vendor(one["provider"]), one["billing_account_id"], one["sub_account_id"], state, one["teams"], one["billed_cost"], one["metered_cost"], one["excess_cost"], one["billing_currency"],
             ])  # fmt: skip
         self.book.put(ws, row + 1, 2, "No one team owns them in teams.yaml. By use: shared by what each team called. Not seen: no calls explain it, so it goes by the rule for unseen usage.", NOTE)
         return row + 3
@@ -305,7 +305,7 @@ class Company:
             values = ("n/a" if one[key] is None else one[key] for key in ("metered_cost", "billed_cost"))
             parts = ("n/a" if one[key] is None else one[key] for key in ("quantity_variance", "price_variance", "cross_variance"))
             self.book.line(ws, row, columns, [
-                one["provider"], what, " to ".join(f"{day:%-d %b %Y}" for day in days) or "the month", words.state(one["state"]), one["items"], *values,
+                words.vendor(one["provider"]), what, " to ".join(f"{day:%-d %b %Y}" for day in days) or "the month", words.state(one["state"]), one["items"], *values,
                 (f'IF(COUNT(G{row}:H{row})=2,H{row}-G{row},"n/a")', known), *parts,
             ])  # fmt: skip
         return row + 2
@@ -337,7 +337,7 @@ class Company:
             sides = ("n/a" if one[key] is None else one[key] for key in ("metered_cost", "billed_cost"))
             parts = ("n/a" if one[key] is None else one[key] for key in ("quantity_variance", "price_variance", "cross_variance"))
             self.book.line(ws, row, columns, [
-                one["provider"], one["billing_account_id"], one["treatment"], words.state(one["state"]), one["items"], *sides,
+                words.vendor(one["provider"]), one["billing_account_id"], one["treatment"], words.state(one["state"]), one["items"], *sides,
                 (f'IF(COUNT(G{row}:H{row})=2,H{row}-G{row},"n/a")', known), *parts,
             ])  # fmt: skip
             row += 1
@@ -373,7 +373,7 @@ class Company:
         first = row + 1
         for one in self.unallocated:
             row += 1
-            what = "  ·  ".join(part for part in (one["provider"], one["service"], one["model"], words.plain(one["activity"])) if part)
+            what = "  ·  ".join(part for part in (words.vendor(one["provider"]), one["service"], one["model"], words.plain(one["activity"])) if part)
             self.book.line(ws, row, columns, [words.plain(one["reason"]) or "No reason given", what, one["amount"], one["ledger_rows"], one["billing_currency"]])
         if len({one["billing_currency"] for one in self.unallocated}) == 1:
             row += 1

@@ -185,7 +185,7 @@ def _invoices(team: Team, ws: Any, row: int) -> int:
 
 
 def _account(one: Row) -> str:
-    return "  ·  ".join(str(part) for part in (one["provider"], one["billing_account_id"]) if part)
+    return "  ·  ".join(str(part) for part in (words.vendor(one["provider"]), one["billing_account_id"]) if part)
 
 
 def no_invoice(one: Row) -> str:

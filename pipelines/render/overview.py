@@ -187,7 +187,7 @@ def _units(con: duckdb.DuckDBPyConnection) -> list[Row]:
 def _bought(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:
     """What was bought ahead and what of it was used, the most unused first."""
     found = figures.rows(con, "from commitment_use where period = $period order by unused_cost desc, provider, contract_id", period=period)
-    return [{**one, "name": one["contract_id"] or one["provider"], "word": _BOUGHT[one["kind"]]} for one in found]
+    return [{**one, "name": one["contract_id"] or words.vendor(one["provider"]), "word": _BOUGHT[one["kind"]]} for one in found]
 
 
 def _alerts(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:

@@ -145,7 +145,7 @@ def adjustments_sheet(company: Company, title: str) -> None:
         row = first = row + 2
         for one in chosen:
             book.line(ws, row, columns, [
-                one["team_name"] or one["team_id"], "none" if one["cost_center"] is None else one["cost_center"], one["provider"], one["service"], words.plain(one["activity"]), one["charges"],
+                one["team_name"] or one["team_id"], "none" if one["cost_center"] is None else one["cost_center"], words.vendor(one["provider"]), one["service"], words.plain(one["activity"]), one["charges"],
                 one["effective_cost"], one["amount"], one["billing_currency"],
             ])  # fmt: skip
             row += 1

@@ -27,6 +27,17 @@ _STATES = {
     "gpu_without_rate": "GPUs without a rate",
 }  # fmt: skip
 
+_VENDORS = {
+    "anthropic": "Anthropic", "aws": "AWS", "azure": "Azure", "baseten": "Baseten", "cerebras": "Cerebras", "cloudflare": "Cloudflare", "cohere": "Cohere", "databricks": "Databricks",
+    "deepseek": "DeepSeek", "elevenlabs": "ElevenLabs", "fireworks": "Fireworks AI", "github-copilot": "GitHub Copilot", "google": "Google Cloud", "groq": "Groq", "meta": "Meta", "minimax": "MiniMax",
+    "mistral": "Mistral AI", "modal": "Modal", "moonshotai": "Moonshot AI", "novita": "Novita AI", "openai": "OpenAI", "openrouter": "OpenRouter", "ovhcloud": "OVHcloud", "perplexity": "Perplexity",
+    "pinecone": "Pinecone", "rate card": "Rate card", "runpod": "Runpod", "together": "Together AI", "voyageai": "Voyage AI", "x-ai": "xAI", "zai": "Z.ai", "zhipuai": "Zhipu AI",
+}  # fmt: skip
+_OF_A_VENDOR = {
+    "unmetered", "unpriced", "unbilled", "not_comparable", "unmapped", "unit_suspect", "drift", "usage_report_differs", "invoice_differs", "invoice_missing", "bill_missing",
+    "variance_price", "variance_quantity", "variance_cost",
+}  # fmt: skip
+
 
 def plain(name: str | None) -> str | None:
     """`index_maintenance` -> `Index upkeep`, `training` -> `Training`."""
@@ -46,9 +57,17 @@ def state(name: str) -> str:
     return _STATES.get(name) or plain(name) or name
 
 
+def vendor(provider: str | None) -> str | None:
+    """`openai` -> `OpenAI`; a vendor that only the company's own files name stays as they write it."""
+    return _VENDORS.get(provider or "", provider)
+
+
 def subject(exception: Row) -> str:
     """What an exception is about."""
     what = exception["what"] or ""
+    if exception["kind"] in _OF_A_VENDOR:
+        provider, space, rest = what.partition(" ")
+        return f"{vendor(provider)}{space}{rest}"
     return what.replace("_", " ") if exception["kind"] == "rejected" else what
 
 

@@ -157,7 +157,7 @@ drafts as (
         (greatest(n.cents, 0)::decimal(38, 0) * 0.01::decimal(2, 2))::decimal(18, 2) as debit,
         (greatest(-n.cents, 0)::decimal(38, 0) * 0.01::decimal(2, 2))::decimal(18, 2) as credit,
         case n.role
-            when 'expense' then concat_ws(' ', 'AI', replace(n.activity, '_', ' '), n.period)
+            when 'expense' then concat_ws(' ', 'AI', activity_said(n.activity), n.period)
             when 'recovery' then concat_ws(' ', 'AI recovery from', n.team_id, n.cost_center, n.period)
             when 'accrued' then concat_ws(' ', 'AI accrued for', n.team_id, n.cost_center, n.period)
             when 'due_to' then concat_ws(' ', 'AI cost due to', n.buyer, n.period)

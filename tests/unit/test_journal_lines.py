@@ -10,6 +10,8 @@ import pytest
 from pipelines import models, warehouse
 from pipelines.close import BOOKED
 from pipelines.home import asset
+from pipelines.policy.files import ACTIVITIES
+from pipelines.render import words
 
 MONEY = "decimal(38, 12)"
 MODEL = next(model for model in models.stage("close") if model.name == "journal_lines")
@@ -77,6 +79,16 @@ def test_one_entry_per_statement_and_both_sides_between_entities() -> None:
     ]
     head = con.execute("select distinct posting_date::varchar, reference, header_memo, reversal_date from journal_lines where je_id = 'APN2610-D-0002'").fetchall()
     assert head == [("2026-10-31", "APN-2026-10-search-CC-1-draft", "AI chargeback 2026-10 Search CC-1", None)]
+
+
+def test_memos_say_what_statements_say() -> None:
+    con = books()
+    state(con, "a", "search", "US", "9.00", [("us", "9", None, "Final")], activity="gpu_idle")
+    post(con)
+    assert con.execute("select line_memo from journal_lines where role = 'expense'").fetchall() == [("AI idle GPUs 2026-10",)]
+    for activity in ACTIVITIES:
+        said, shown = con.execute("select activity_said(?)", [activity]).fetchall()[0][0], words.plain(activity)
+        assert shown == said[0].upper() + said[1:] and "_" not in said
 
 
 def test_the_parts_of_a_line_are_its_cents_whatever_the_rounding() -> None:

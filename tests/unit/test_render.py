@@ -338,6 +338,16 @@ def test_file_names_have_no_path_parts_and_do_not_clash() -> None:
     assert all(re.fullmatch(r"[A-Za-z0-9._-]{1,90}", name) and ".." not in name for name in made)
 
 
+def test_vendors_have_the_names_they_give_themselves(books: dict[str, bytes]) -> None:
+    assert (words.vendor("aws"), words.vendor("larkfield-dc"), words.vendor(None)) == ("AWS", "larkfield-dc", None)
+    assert words.subject({"kind": "unmetered", "what": "openai gpt-5"}) == "OpenAI gpt-5"
+    assert words.subject({"kind": "gpu_without_cost", "what": "modal h100"}) == "modal h100"  # a cluster may be called anything
+    for sheet in ("Bridge", "Reconciliation"):
+        vendors = column(books["company"], sheet, "Vendor")
+        assert "OpenAI" in vendors and "openai" not in vendors
+    assert "OpenAI  ·  acct-1" in texts(books["search"])
+
+
 def test_illegal_characters_are_left_out() -> None:
     assert names.cell_text("a\x00b\x1f\ufffe\ud800c") == "abc"
     assert names.cell_text("_x0041_") == "_x005F_x0041_"
