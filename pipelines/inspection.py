@@ -224,9 +224,12 @@ def verify(home: Home) -> tuple[int, list[str]]:
         problems |= _books_went_on(books, manifest.get("books"))
         recorded.add((home.published / manifest["database"]["path"], manifest["database"]["sha256"]))
         recorded |= {(home.lake / entry["path"], entry["sha256"]) for entry in manifest["lake"]}
-        if path == current or (published and manifest.get("previous") == published):  # a night that was killed may have written its pages already
+        ahead = published is not None and manifest.get("previous") == published  # a night that was killed may have written some of its pages
+        if path == current or ahead:
             for entry in manifest.get("pages", ()):
-                pages[home.reports / entry["path"]].add(entry["sha256"])
+                page = home.reports / entry["path"]
+                if not ahead or page.is_file():
+                    pages[page].add(entry["sha256"])
         if path == current:
             recorded |= {(home.reports / entry["path"], entry["sha256"]) for entry in manifest["reports"] if "/draft/" not in entry["path"]}
     for path, known in pages.items():
