@@ -221,7 +221,7 @@ class Checker:
         names: dict[tuple[str, str], list[tuple[Loc, Dated]]] = defaultdict(list)
         for i, meaning in enumerate(file.models):
             if not all(day is None or self.company.calendar.begins_period(day) for day in (meaning.start, meaning.end)):
-                self.refuse("sources", ("models", i), "a name means one model for a whole month", "date it on the first day of a period")
+                self.refuse("sources", ("models", i), "a name means one model for a whole period", "date it on its first day")
             names[meaning.provider, meaning.logged.lower()].append((("models", i), meaning))
         for (provider, logged), dated in names.items():
             self.apart("sources", dated, f"meanings of {provider} {logged}")

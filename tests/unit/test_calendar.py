@@ -164,7 +164,7 @@ def test_what_a_model_is_called_changes_with_a_period(home: Company) -> None:
         policy.load(home.home.policy)
     for day in ("2026-11-01", "2029-01-01"):
         home.policy("sources", SOURCES + name % day)
-        assert [text.split(": ", 1)[1] for text in refusals(home)] == ["a name means one model for a whole month; date it on the first day of a period"]
+        assert [text.split(": ", 1)[1] for text in refusals(home)] == ["a name means one model for a whole period; date it on its first day"]
 
 
 @pytest.mark.parametrize("key", ["fiscal_year_starts_in", "weeks", "periods"])

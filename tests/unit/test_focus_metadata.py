@@ -58,7 +58,7 @@ def export(tmp_path: Path) -> Any:
 
 def test_metadata_is_told_of_and_the_data_beside_it_lands(export: Export) -> None:
     export.put("data/a.csv", EXPORT)
-    export.put("metadata/schemas/schema-a.json", schema())
+    export.put("metadata/schemas/schema-a.json", schema("a\n"))
     export.put("metadata/data_generator.json", {"DataGenerator": {"DataGenerator": "vendor"}, "Schema": [schema("b"), schema("c", Dataset="ContractCommitment")]})
     said = export.night()
     assert said["data/a.csv"][0] == "landed"

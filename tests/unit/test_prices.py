@@ -438,7 +438,7 @@ def test_a_name_means_one_model_at_a_time_and_for_whole_months(tmp_path: Path) -
     entry = "  - {provider: azure, logged: prod-chat, model: gpt-4o, prices_of: openai%s}\n"
     sources.write_text("version: 1\nmodels:\n" + entry % ", to: 2026-10-01" + entry % ", from: 2026-10-01")
     assert [m.model for m in policy.load(tmp_path / "policy").sources.models] == ["gpt-4o"] * 2
-    for dates, reason in ((", from: 2026-09-01", "meanings of azure prod-chat overlap"), (", from: 2026-10-02", "date it on the first day of a period")):
+    for dates, reason in ((", from: 2026-09-01", "meanings of azure prod-chat overlap"), (", from: 2026-10-02", "for a whole period; date it on its first day")):
         sources.write_text("version: 1\nmodels:\n" + entry % ", to: 2026-10-01" + entry % dates)
         with pytest.raises(Refused, match=rf"sources.yaml:4: .*{reason}"):
             policy.load(tmp_path / "policy")

@@ -63,8 +63,8 @@ def read(text: str) -> list[Schema]:
             if not isinstance(defined, list):
                 raise ValueError("columns that are not a list")
             columns = tuple(_name(column) for column in defined)
-            version, created = (str(schema.get(name) or "") for name in ("FocusVersion", "CreationDate"))
-            found.append(Schema(str(schema.get("SchemaId") or "without an id")[:60], version, created, columns))
+            id, version, created = (_text(schema.get(name)) for name in ("SchemaId", "FocusVersion", "CreationDate"))
+            found.append(Schema(id or "without an id", version, created, columns))
     return found
 
 
@@ -76,6 +76,11 @@ def check(delivery: Delivery, path: Path, header: Sequence[str]) -> None:
         newest = max(schemas, key=lambda schema: schema.created)
         fix = "deliver the file with all its columns, or the schema that describes it"
         raise Refused(str(problems[newest]), where(delivery, path), fix)
+
+
+def _text(value: Any) -> str:
+    """In one short line, since it is told."""
+    return " ".join(str(value or "").split())[:60]
 
 
 def _name(column: Any) -> str:
