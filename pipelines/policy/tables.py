@@ -47,7 +47,7 @@ COLUMNS = {
     "token_weights": f"serving_pool varchar, meter varchar, weight decimal(12, 6), {_DATES}",
     "gateway_accounts": "source varchar, provider varchar, billing_account_id varchar",
     "gateway_serving": "source varchar, provider varchar, serving_pool varchar",
-    "billing": "source varchar, provider varchar, legal_entity varchar, final_after_days integer, final_when varchar, vector_index_column varchar,"
+    "billing": "source varchar, provider varchar, billing_account_id varchar, legal_entity varchar, final_after_days integer, final_when varchar, vector_index_column varchar,"
     " record_from date, record_to date",
     "usage": "source varchar, provider varchar",
     "billing_scope": "source varchar, column_name varchar, value varchar",
@@ -141,7 +141,7 @@ def rows_of(policy: Policy) -> dict[str, list[tuple[Any, ...]]]:
         "token_weights": [row for pool in teams.serving_pools for weights in pool.token_weights for row in _weights(pool.id, weights)],
         "gateway_accounts": [(s.name, provider, account) for s in sources.gateways for provider, account in s.accounts.items()],
         "gateway_serving": [(s.name, provider, pool) for s in sources.gateways for provider, pool in s.serving.items()],
-        "billing": [(s.name, s.provider, s.legal_entity, s.final_after_days, s.final_when, s.vector_index_id, *span(s.record)) for s in sources.billing],
+        "billing": [(s.name, s.provider, s.billing_account_id, s.legal_entity, s.final_after_days, s.final_when, s.vector_index_id, *span(s.record)) for s in sources.billing],
         "usage": [(s.name, s.provider) for s in sources.usage],
         "billing_scope": [(s.name, "sub_account_id", value) for s in sources.billing if s.scope for value in s.scope.sub_account_id],
         "activities": [

@@ -56,6 +56,17 @@ declared as (
     join daily_rates using (entry)
     group by all
 ),
+-- Whose bill an account-day will be on: a vendor may bill several entities. Of the sources that may have the account on the day the one that names it.
+buyers as (
+    select
+        k.provider, k.billing_account_id, k.usage_date,
+        arg_max(b.legal_entity, (
+            coalesce(b.billing_account_id = k.billing_account_id, b.billing_account_id is null) and k.usage_date >= b.record_from and k.usage_date < b.record_to,
+            coalesce(b.billing_account_id = k.billing_account_id, false), b.source)) as legal_entity
+    from (select distinct provider, billing_account_id, usage_date from usage_meters where usage_period = $period) k
+    join policy_billing b on b.provider = k.provider
+    group by all
+),
 estimated as (
     select
         m.provider, m.billing_account_id, null as sub_account_id, b.legal_entity, 'Usage' as charge_category,
@@ -76,7 +87,7 @@ estimated as (
     from usage_meters m
     anti join billed_days d on d.billing_account_id = m.billing_account_id and d.usage_date = m.usage_date
         and d.usage_period = $period
-    left join (select distinct provider, legal_entity from policy_billing) b on b.provider = m.provider
+    left join buyers b on b.provider = m.provider and b.billing_account_id is not distinct from m.billing_account_id and b.usage_date = m.usage_date
     where m.usage_period = $period and m.contracted_cost is not null
     group by all
 ),

@@ -622,3 +622,20 @@ def test_a_term_that_a_closed_month_began_stays_as_it_was(tmp_path: Path) -> Non
             require(agreed(tmp_path / "p", changed), closed)
     with pytest.raises(Refused, match=r"contracts\.yaml"):
         require(loaded, Entry(1, "closed", tmp_path, {}, {}, ""))
+
+
+def test_use_of_a_vendor_that_bills_two_entities_accrues_once(tmp_path: Path) -> None:
+    """With the entity of the source that has the account on the day; an account that no source has accrues with one of them."""
+    folder = tmp_path / "p"
+    policy.write_template(folder, "2026-10")
+    company, sources = folder / "company.yaml", folder / "sources.yaml"
+    company.write_text(company.read_text().replace("legal_entities:\n", "legal_entities:\n  - {id: EU, name: Europe}\n"))
+    other = "  - {name: %s, format: focus, provider: openai, legal_entity: %s, billing_account_id: %s, record: {%s}}\n"
+    later = other % ("later", "MAIN", "acc-eu", "from: 2026-10-09") + other % ("european", "EU", "acc-eu", "to: 2026-10-09")
+    sources.write_text(SOURCES.replace("legal_entity: MAIN}", "legal_entity: MAIN, billing_account_id: acc}", 1).replace("  - {name: cloud", later + "  - {name: cloud"))
+    used = [
+        {"usage_date": date(2026, 10, day), "team_id": "a", "output_tokens": 1_000_000, "billing_account_id": account}
+        for day, account in ((5, "acc"), (5, "acc-eu"), (5, "new"), (9, "acc-eu"))
+    ]
+    found = Warehouse(policy.load(folder), used=used).work().rows("select usage_date, billing_account_id, legal_entity, effective_cost from origin_charges order by all")
+    assert [(day.day, *rest) for day, *rest in found] == [(5, "acc", "MAIN", 2), (5, "acc-eu", "EU", 2), (5, "new", "MAIN", 2), (9, "acc-eu", "MAIN", 2)]
