@@ -32,7 +32,7 @@ import duckdb
 
 from pipelines import duplicates, overlaps, sets, shrinking, small_files, traces
 from pipelines.books import Arrivals
-from pipelines.content import MAX_DOCUMENT, MAX_LINE, Content, inspect, locate, open_content, without_bom
+from pipelines.content import MAX_DOCUMENT, MAX_LINE, Content, Line, inspect, locate, open_content, without_bom
 from pipelines.errors import Refused
 from pipelines.home import Home
 from pipelines.sets import File
@@ -686,9 +686,11 @@ def _quarantined(con: duckdb.DuckDBPyConnection, found: Found, by_line: bool) ->
     on_lines = (len(found.files) == 1 or found.many) and (by_line or csv_lines)
     paths = dict(zip((file.name for file in found.files), found.plain, strict=True))
     for name, rejected in groupby(_rejected(con, found), key=itemgetter(0)):
-        rows, again = tee(rejected)
-        lines = locate(paths[name], (row + header for _, row, _ in again)) if on_lines else repeat(None)
-        for (_, row, reason), line in zip(rows, lines, strict=False):
+        lines: Iterator[Line | None] = repeat(None)
+        if on_lines:
+            rejected, again = tee(rejected)
+            lines = locate(paths[name], (row + header for _, row, _ in again))
+        for (_, row, reason), line in zip(rejected, lines, strict=False):
             yield {
                 "kind": found.kind,
                 "source": found.source,
