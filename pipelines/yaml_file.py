@@ -52,7 +52,11 @@ def read(path: Path, model: type[Model]) -> tuple[Any, Model]:
         raise PolicyRefused([Refused((error.problem or "not YAML").splitlines()[0], where, "correct the YAML")]) from None
     except FileNotFoundError:
         raise PolicyRefused([Refused("is missing", path.name, "add the file, or correct its path")]) from None
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
+    except UnicodeDecodeError as error:
+        raise PolicyRefused([Refused("cannot be read as YAML in UTF-8", path.name, type(error).__name__)]) from None
+    except ValueError as error:  # of a date that does not exist, and it does not say where
+        raise PolicyRefused([_no_date(path, error)]) from None
+    except (OSError, YAMLError) as error:
         raise PolicyRefused([Refused("cannot be read as YAML in UTF-8", path.name, type(error).__name__)]) from None
     if not isinstance(tree, dict):
         raise PolicyRefused([Refused("is not a mapping", f"{path.name}:1", f"start from the shipped {path.name}")])
@@ -60,6 +64,21 @@ def read(path: Path, model: type[Model]) -> tuple[Any, Model]:
         return tree, model.model_validate(tree)
     except ValidationError as error:
         raise PolicyRefused([_refusal(path.name, tree, e) for e in error.errors()]) from None
+
+
+def _no_date(path: Path, error: ValueError) -> Refused:
+    """The first date of the file that no calendar has, such as 2026-02-30."""
+    yaml = YAML()
+    for event in yaml.parse(path.read_text(encoding="utf-8")):
+        text = getattr(event, "value", None)
+        if isinstance(text, str) and event.implicit[0]:
+            try:
+                YAML().load(text)
+            except ValueError:
+                return Refused(f"{text} is no date", f"{path.name}:{event.start_mark.line + 1}", "write a day of the calendar as YYYY-MM-DD")
+            except YAMLError:
+                continue
+    return Refused(f"a value cannot be read: {error}", path.name, "correct it")
 
 
 def line_of(tree: Any, loc: Iterable[Any]) -> int:

@@ -43,6 +43,8 @@ def replaced(path: Path, old: str, new: str) -> int:
 REFUSED = [
     ("company", "currency: USD", "currency: usd", "ISO 4217"),
     ("company", "first_period: 2026-09", "first_period: 2026-13", "first_period"),
+    ("company", "ends_on: 2026-10-31", "ends_on: 2026-10-32", "2026-10-32 is no date; write a day of the calendar"),
+    ("teams", "{id: CC-5100, from: 2026-10-16}", "{id: CC-5100, from: 2026-02-30}", "2026-02-30 is no date"),
     ("company", "country: IE", "country: Ireland", "country"),
     ("company", "{id: CC-4200, name: Operations, legal_entity: LKF-US}", "{id: CC-4200, name: Operations, legal_entity: LKF-UK}", "unknown legal entity LKF-UK"),
     ("company", "platform_team: platform", "platform_team: plattform", "unknown team plattform"),
