@@ -1,8 +1,8 @@
--- What did each team cost per day this month, and what is the running total?
+-- What did each team cost per day this month, and what is the running total? Corrections count on the day that they correct.
 with daily as (
     select usage_date, team_id, sum(chargeback_cost) as cost
     from ledger
-    where period = (select max(period) from periods)
+    where original_period = (select max(period) from periods)
     group by all
 )
 select
