@@ -24,6 +24,8 @@ from pipelines.reports import MANIFEST, in_order, read_manifest
 from pipelines.run import open_run
 
 SHOWN_POTS = 8
+PICO = Decimal("0.000000000001")
+SHOWN_ROWS = 20  # charges and rows of bills behind a line; how many there are is said beside them
 COVERED = {  # columns of billing_coverage, in the words of the Reconciliation sheet
     "billed_cost": "billed", "metered_cost": "seen", "excess_cost": "beyond bound", "unmetered_cost": "not seen", "non_usage_cost": "no calls",
     "accrued_cost": "accrued", "metered_percent": "seen %",
@@ -167,7 +169,7 @@ def _alert(row: dict[str, Any]) -> str:
 
 
 def _money(text: str | None) -> str:
-    return "–" if text is None else f"{Decimal(text):,.2f}"
+    return "–" if text is None else f"{Decimal(text):z,.2f}"
 
 
 # check ----------------------------------------------------------------------------------------------------------
@@ -299,8 +301,9 @@ def explain(home: Home, team: str, period: str, line: int | None) -> dict[str, A
     """A team's lines of a period; with `line`, the pots behind it, its largest charges and the rows of the bills.
 
     A pot is what one rule split by the same units: pool x our units / all units = charged, but for the units of
-    0.000000000001 by which each of its charges was made whole (`rounding`). With a rate card `charged` is the rate's:
-    `sold` has quantity x rate for each line of the card.
+    0.000000000001 by which each of its charges was made whole (`rounding`). What a correction charged is its cost as now
+    known less what was booked before: where that is no such product, there is no `rounding`. With a rate card `charged` is the rate's: `sold` has
+    quantity x rate for each line of the card. `charges` and `source_rows` are the first of `charges_in_all`, `source_rows_in_all`.
     """
     con = _current(home)
     try:
@@ -318,33 +321,43 @@ def explain(home: Home, team: str, period: str, line: int | None) -> dict[str, A
         if chosen is None:
             raise Refused(f"line {line} is not on the statement", f"{team} {period}", f"choose 1 to {len(lines)}")
         pots = _pots(con, chosen)
-        charges = _rows(
+        charges, all_charges = _first(
             con,
             """
             select c.charge_id, c.usage_date, c.provider, c.service, c.sku_meter, c.model, c.effective_cost as charge,
                 sum(l.chargeback_cost) as ours, c.estimate_status, c.corrects_charge_id
             from ledger l join charges c on c.charge_id = l.charge_id
             where l.period = ? and l.line_id = ?
-            group by all order by abs(ours) desc, c.charge_id limit 20
+            group by all
             """,
+            "abs(ours) desc, charge_id",
             [period, chosen["line_id"]],
         )
-        rows = _rows(
+        rows, all_rows = _first(
             con,
             """
             select distinct b.source_file, b.source_row, b.charge_description, b.billed_cost
             from ledger l join charges c on c.charge_id = l.charge_id
             join bill_lines b on b.charge_id = coalesce(c.corrects_charge_id, c.charge_id)
             where l.period = ? and l.line_id = ?
-            order by all limit 20
             """,
+            "all",
             [period, chosen["line_id"]],
         )
         exact = sum((pot["charged"] for pot in pots), Decimal(0))
         sold = _sold(con, chosen)
-        return {"team": team, "period": period, "line": chosen, "pots": pots, "sold": sold, "exact": exact, "rounding": chosen["amount"] - exact, "charges": charges, "source_rows": rows}
+        return {
+            "team": team, "period": period, "line": chosen, "pots": pots, "sold": sold, "exact": exact, "rounding": chosen["amount"] - exact,
+            "charges": charges, "charges_in_all": all_charges, "source_rows": rows, "source_rows_in_all": all_rows,
+        }  # fmt: skip
     finally:
         con.close()
+
+
+def _first(con: duckdb.DuckDBPyConnection, sql: str, order: str, params: list[Any]) -> tuple[list[dict[str, Any]], int]:
+    """The first rows of a query in that order, and how many there are."""
+    found = _rows(con, f"from ({sql}) order by {order} limit {SHOWN_ROWS}", params)
+    return found, con.execute(f"select count(*) from ({sql})", params).fetchall()[0][0]
 
 
 def _pots(con: duckdb.DuckDBPyConnection, line: dict[str, Any]) -> list[dict[str, Any]]:
@@ -367,6 +380,8 @@ def _pots(con: duckdb.DuckDBPyConnection, line: dict[str, Any]) -> list[dict[str
         if shared:
             exact = Fraction(pot["pool"]) * pot["share"]
             pot["rounding"] = _decimal(Fraction(pot["effective_cost"]) - exact)
+            if line["category"] == "adjustment" and abs(pot["rounding"]) > pot["charges"] * PICO:
+                pot["rounding"] = None
             pot["share"] = _decimal(pot["share"])
     return pots
 
@@ -430,6 +445,8 @@ def explain_text(found: dict[str, Any]) -> str:
         out.append(f"\n{one['rule_id']} from {one['first_day']} to {one['last_day']}: {_plain(one['units'])} x {_plain(one['rate'])} {one['currency']} per {one['unit']}")
         out.append(f"  = {one['charged']:,.12f}, rounding {one['rounding']:+.12f}")
     pots = [pot for pot in found["pots"] if pot["method"] != "rate" or not found["sold"]]
+    if any(pot["share"] is not None and pot["rounding"] is None for pot in found["pots"]):
+        out.append(f"a correction of {line['original_period']}: what its cost is now known to be, less what was booked for it before")
     for pot in pots[:SHOWN_POTS]:
         pool = f"{pot['cost_pool']}, {pot['pot']}" if pot["pot"] else pot["cost_pool"]
         out.append(f"\n{pot['rule_id']} (pool {pool}, {pot['charges']} charges): {pot['charged']:,.12f}")
@@ -437,7 +454,8 @@ def explain_text(found: dict[str, Any]) -> str:
             out.append(f"  {pot['sentence']}")
         if pot["share"] is not None:
             out.append(f"  {driver(pot['driver'])}: our {_plain(pot['our_units'])} of {_plain(pot['all_units'])} units = {pot['share'] * 100:.6f}%")
-            out.append(f"  {pot['pool']:,.12f} x {pot['share'] * 100:.6f}%, rounding {pot['rounding']:+.12f}")
+            if pot["rounding"] is not None:
+                out.append(f"  {pot['pool']:,.12f} x {pot['share'] * 100:.6f}%, rounding {pot['rounding']:+.12f}")
         if pot["fallback_level"]:
             out.append(f"  fallback {pot['fallback_level']} of the rule applied")
         if pot["reason"]:
@@ -445,11 +463,15 @@ def explain_text(found: dict[str, Any]) -> str:
     if len(pots) > SHOWN_POTS:
         rest = sum((pot["charged"] for pot in pots[SHOWN_POTS:]), Decimal(0))
         out.append(f"\n{len(pots) - SHOWN_POTS} smaller pots: {rest:,.12f}; --json has each")
-    out.append("\nlargest charges")
+    out.append(f"\nlargest charges{_of(found['charges'], found['charges_in_all'])}")
     out += [f"  {c['usage_date']}  {c['ours']:>16,.6f} of {c['charge']:>16,.6f}  {c['provider']} {c['service']} {c['sku_meter'] or ''} {c['model'] or ''}  {c['charge_id'][:12]}" for c in found["charges"]]
-    out.append("source rows")
+    out.append(f"source rows{_of(found['source_rows'], found['source_rows_in_all'])}")
     out += [f"  {r['source_file']}:{r['source_row']}  {r['billed_cost']:,.6f}" for r in found["source_rows"]] or ["  none: no bill line is behind this (declared hardware, accrual or rate card)"]
     return "\n".join(out)
+
+
+def _of(shown: list[Any], count: int) -> str:
+    return f" ({len(shown)} of {count:,})" if count > len(shown) else ""
 
 
 # after the demo -------------------------------------------------------------------------------------------------

@@ -36,6 +36,26 @@ def test_the_arithmetic_of_a_shared_pot_can_be_done_again(small_company: Home) -
     assert "units = " in text and "rounding" in text and "source rows" in text
 
 
+def test_a_correction_is_told_as_a_difference_and_not_as_a_share_of_its_pool(small_company: Home) -> None:
+    lines = explain(small_company, "search", "2026-10", None)["lines"]
+    found = [explain(small_company, "search", "2026-10", line["line_no"]) for line in lines if line["category"] == "adjustment"]
+    told = [one for one in found if any(pot["share"] is not None and pot["rounding"] is None for pot in one["pots"])]
+    assert told
+    for one in told:
+        assert f"a correction of {one['line']['original_period']}: what its cost is now known to be, less what was booked" in explain_text(one)
+    for one in found:  # an arithmetic that is shown adds up
+        assert all(pot["rounding"] is None or abs(pot["rounding"]) <= PICO * pot["charges"] for pot in one["pots"] if pot["share"] is not None)
+
+
+def test_what_is_not_shown_is_counted(small_company: Home) -> None:
+    lines = explain(small_company, "search", "2026-10", None)["lines"]
+    for line in lines:
+        found = explain(small_company, "search", "2026-10", line["line_no"])
+        text, (shown, count) = explain_text(found), (len(found["charges"]), found["charges_in_all"])
+        assert (f"largest charges ({shown} of {count:,})" in text) == (count > shown)
+    assert any(explain(small_company, "search", "2026-10", line["line_no"])["charges_in_all"] > 20 for line in lines)
+
+
 def test_a_line_sold_by_the_rate_card_is_quantity_times_rate(small_company: Home) -> None:
     lines = [row for row in explain(small_company, "data-science", "2026-10", None)["lines"] if row["service"] == "Llama 3.3 70B (self-hosted)"]
     found = explain(small_company, "data-science", "2026-10", lines[0]["line_no"])
