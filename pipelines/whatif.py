@@ -90,7 +90,8 @@ def _teams(now: dict[tuple[str, str, str], Decimal], then: dict[tuple[str, str, 
 
 def text(found: dict[str, Any]) -> str:
     """One line per team, and under it the pools that moved most, with the rules that decide."""
-    out = [f"{found['period']} under {found['policy']}", "", f"{'team':<24}{'now':>16}{'then':>16}{'difference':>16}"]
+    head = f"{found['period']} under {found['policy']}: what its own usage costs, without corrections of earlier months and disputes"
+    out = [head, "", f"{'team':<24}{'now':>16}{'then':>16}{'difference':>16}"]
     for row in found["teams"]:
         out.append(f"{row['team_id']:<24}{row['now']:>16,.2f}{row['then']:>16,.2f}{row['difference']:>+16,.2f}")
         for why in row["because"]:

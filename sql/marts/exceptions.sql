@@ -10,7 +10,8 @@
 with unallocated as (
     select
         period, 'unallocated' as kind, coalesce(reason, cost_pool) as what, sum(effective_cost)::decimal(38, 12) as amount,
-        count(*) as events, 'cost that found no owner' as detail
+        count(*) as events,
+        'cost that found no owner' || if(sum(chargeback_cost) = 0 and sum(effective_cost) <> 0, '; the rate card sells it: whoever uses the service pays', '') as detail
     from ledger
     where team_id = 'unallocated'
     group by all
