@@ -26,8 +26,12 @@ class Home:
 
     @classmethod
     def find(cls, given: str | os.PathLike[str] | None = None) -> Home:
-        """The home that was given, else `APPORTION_HOME`, else the checkout."""
-        return cls(Path(given or os.environ.get("APPORTION_HOME") or CHECKOUT).resolve())
+        """The home that was given, else `APPORTION_HOME`, else the checkout; refused where its path leads through a file."""
+        root = Path(given or os.environ.get("APPORTION_HOME") or CHECKOUT).resolve()
+        for path in (root, *root.parents):
+            if path.is_file():
+                raise Refused("is a file, and a home is a folder", str(path), "name a folder with --home or APPORTION_HOME")
+        return cls(root)
 
     def require_policy(self) -> Home:
         if not self.policy.is_dir():

@@ -215,6 +215,14 @@ def test_a_folder_without_policy_says_how_to_make_one(tmp_path: Path) -> None:
     assert ended.returncode == 1 and "apportion init" in ended.stderr
 
 
+@pytest.mark.parametrize("words", [["init"], ["demo"], ["nightly"], ["status"]])
+def test_a_home_that_is_a_file_is_refused(tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "charges.csv").write_text("a\n")
+    for path in (tmp_path / "charges.csv", tmp_path / "charges.csv" / "home"):
+        ended = command(*words, "--home", str(path))
+        assert ended.returncode == 1 and f"{tmp_path / 'charges.csv'}: is a file, and a home is a folder" in ended.stderr
+
+
 def test_a_busy_home_ends_with_75(installed: Home) -> None:
     from pipelines.warehouse import only_run
 
