@@ -103,7 +103,7 @@ def status(home: Home) -> dict[str, Any]:
                 """,
             ),
             "unsent": _rows(con, "select channel, count(*) as alerts from alert_deliveries where sent_on is null group by all order by all"),
-            "exceptions": _rows(con, "select period, kind, what, amount::varchar as amount, events::bigint as events from exceptions order by all"),
+            "exceptions": _rows(con, "select period, kind, what, amount::varchar as amount, events::bigint as events, detail from exceptions order by all"),
             "dollars": {
                 kind: _rows(con, "select period, coalesce(sum(amount), 0)::varchar as amount from exceptions where kind = ? group by all order by 1", [kind])
                 for kind in ("unallocated", "unpriced", "unmetered", "out_of_scope")
@@ -138,7 +138,10 @@ def status_text(found: dict[str, Any]) -> str:
         console.print(_table(Table(title="Alerts", title_justify="left", show_lines=True), alerts, {}))
         for row in found["unsent"]:
             console.print(f"channel {row['channel']} has {row['alerts']} alerts to take\n", markup=False, highlight=False)
-        exceptions = [{**row, "amount": _money(row["amount"])} for row in found["exceptions"]]
+        exceptions = [
+            {"period": row["period"], "kind": row["kind"], "what": ": ".join(filter(None, (row["what"], row["detail"]))), "amount": _money(row["amount"]), "events": row["events"]}
+            for row in found["exceptions"]
+        ]
         console.print(_table(Table(title="Exceptions", title_justify="left"), exceptions, {"amount": "right", "events": "right"}))
     return capture.get()
 
