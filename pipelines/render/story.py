@@ -133,8 +133,9 @@ def _list_price(team: Team) -> str | None:
     listed, amount = (sum((one[key] for one in known), ZERO) for key in ("list_cost", "amount"))
     if listed <= 0 or not amount:
         return None
-    saved = listed - amount
-    return f"Charged is {abs(saved) * 100 / listed:,.1f}% {'less' if saved >= 0 else 'more'} than the public list price of the same use, {listed:,.2f}."
+    percent = f"{abs(listed - amount) * 100 / listed:,.1f}%"
+    compared = "as much as" if percent == "0.0%" else f"{percent} {'less' if listed >= amount else 'more'} than"
+    return f"Charged is {compared} the public list price of the same use, {listed:,.2f}."
 
 
 def _earlier(team: Team) -> str | None:

@@ -12,6 +12,7 @@ import zipfile
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import duckdb
@@ -20,7 +21,7 @@ import pytest
 
 from pipelines import models
 from pipelines.home import asset
-from pipelines.render import book, controls, html, index, names, words, workbook
+from pipelines.render import book, controls, html, index, names, story, words, workbook
 
 HOSTILE = '=HYPERLINK("http://evil","x")'
 SCRIPT = "<script>alert(1)</script> & 🚀"
@@ -762,3 +763,9 @@ def test_who_stands_for_the_figures_and_what_is_disputed_is_on_controls() -> Non
 
 def test_a_sum_of_no_rows_is_shown_as_nothing() -> None:
     assert (html.money(0), html.signed(0), words.half_up(0)) == ("0.00", "–", Decimal("0.00"))
+
+
+@pytest.mark.parametrize(("amount", "said"), [("8533.00", "as much as the"), ("8000", "6.3% less than the"), ("9000", "5.5% more than the")])
+def test_what_is_charged_beside_the_list_price(amount: str, said: str) -> None:
+    team: Any = SimpleNamespace(lines=[{"discount": Decimal(0), "list_cost": Decimal("8533.59"), "amount": Decimal(amount)}])
+    assert story._list_price(team) == f"Charged is {said} public list price of the same use, 8,533.59."
