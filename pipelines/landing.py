@@ -162,8 +162,10 @@ def land(con: duckdb.DuckDBPyConnection, home: Home, sources: Any, night: date, 
         return _is_landed(con, found)
 
     scratch = _Scratch(home.scratch / "contents", min(INFLATED, shutil.disk_usage(home.data).free // 2))
-    new = _arrive(con, home, sources, arrivals, problems, scratch, land_now)
-    scratch.clear()
+    try:
+        new = _arrive(con, home, sources, arrivals, problems, scratch, land_now)
+    finally:
+        scratch.clear()
     for number, found in enumerate(new, 1):
         if monotonic() - said > 1:
             said = monotonic()
@@ -272,13 +274,13 @@ def _together(new: dict[str, Found], landed: dict[str, tuple[str, str]]) -> dict
     """The deliveries, with many small files of a source as one. What landed alone before is read alone again."""
     small: dict[tuple[str, str], list[str]] = {}
     for delivery, found in new.items():
-        fits = found.format.small_files and len(found.files) == 1 and found.files[0].bytes <= small_files.SMALL
+        fits = found.format.small_files and len(found.files) == 1 and small_files.are_small(found.files[0], found.contents[0])
         if fits and delivery not in landed and (_holds(found.format.line_records, found) or _holds(found.format.in_lines, found)):
             small.setdefault((found.kind, found.source), []).append(delivery)
     for deliveries in small.values():
         if len(deliveries) >= small_files.MANY:
             founds = [new.pop(delivery) for delivery in deliveries]
-            for part in small_files.chunks([found.files[0] for found in founds]):
+            for part in small_files.chunks([found.contents[0] for found in founds]):
                 merged = _merged(founds[part])
                 new[merged.delivery_id] = merged
     return new
@@ -571,15 +573,15 @@ def _read(con: duckdb.DuckDBPyConnection, home: Home, found: Found) -> None:
     copies = home.scratch / "copies"
     lines, blank = found.lines, found.blank
     runs = None
-    if found.many:
-        paths = (copies / "lines.jsonl",)
-        runs = small_files.join(found.files, found.contents, paths[0])
-        lines, blank = runs.rows, 0
-    elif found.kind == "gateway" and found.contents[0].bom:
-        paths = (without_bom(paths[0], copies),)
     _drop_left(con)
-    delivery = Delivery(found.delivery_id, found.kind, found.source, paths, lines, blank, manifests, found.beside)
     try:
+        if found.many:
+            paths = (copies / "lines.jsonl",)
+            runs = small_files.join(found.files, found.contents, paths[0])
+            lines, blank = runs.rows, 0
+        elif found.kind == "gateway" and found.contents[0].bom:
+            paths = (without_bom(paths[0], copies),)
+        delivery = Delivery(found.delivery_id, found.kind, found.source, paths, lines, blank, manifests, found.beside)
         found.format.read(con, delivery, found.entry)
         if runs:
             small_files.say_where(con, runs)

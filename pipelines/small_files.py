@@ -19,7 +19,8 @@ from pipelines.sets import File
 
 MANY = 50  # new small files of a source, from which on they are one delivery
 SMALL = 256 << 10  # bytes as landed
-TOGETHER = 1 << 30  # bytes as landed of one batch
+UNPACKED = 4 << 20  # bytes of the content of such a file
+TOGETHER = 4 << 30  # bytes of the content of one batch: the scratch file holds them
 
 
 @dataclass
@@ -40,15 +41,19 @@ class Runs:
         self.rows += count
 
 
-def chunks(files: Sequence[File]) -> Iterable[slice]:
+def are_small(file: File, content: Content) -> bool:
+    return file.bytes <= SMALL and content.size <= UNPACKED
+
+
+def chunks(contents: Sequence[Content]) -> Iterable[slice]:
     """Slices of the files that are one batch each."""
     start = size = 0
-    for n, file in enumerate(files):
-        if size + file.bytes > TOGETHER and n > start:
+    for n, content in enumerate(contents):
+        if size + content.size > TOGETHER and n > start:
             yield slice(start, n)
             start, size = n, 0
-        size += file.bytes
-    yield slice(start, len(files))
+        size += content.size
+    yield slice(start, len(contents))
 
 
 def join(files: Sequence[File], contents: Sequence[Content], target: Path) -> Runs:

@@ -47,7 +47,7 @@ def memory() -> duckdb.DuckDBPyConnection:
 
 @contextmanager
 def open_warehouse(home: Home) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The pipeline's own database, read-write, locked to the home's folders; closed on every way out.
+    """The pipeline's own database, read-write, locked to the home's folders; closed, with its scratch gone, on every way out.
 
     A kill during the first creation of a DuckDB file leaves one that cannot be opened, so it is made under
     another name first.
@@ -66,6 +66,7 @@ def open_warehouse(home: Home) -> Iterator[duckdb.DuckDBPyConnection]:
         yield con
     finally:
         con.close()
+        shutil.rmtree(home.scratch, ignore_errors=True)
 
 
 _REMEMBERED: WeakKeyDictionary[duckdb.DuckDBPyConnection, dict[str, Any]] = WeakKeyDictionary()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from pipelines.errors import Refused
 from pipelines.home import Home
 from pipelines.policy.files import Sources
 from pipelines.sources import registry
-from pipelines.warehouse import memory
+from pipelines.warehouse import memory, open_warehouse
 from tests.conftest import quiet
 from tests.unit.test_landing_gateways import NIGHT, Seen, spend_log
 
@@ -97,8 +98,29 @@ def test_what_is_no_small_file_of_lines_arrives_alone(folder: Folder) -> None:
     folder.put("array.json", json.dumps([spend_log("a"), spend_log("b")]))
     folder.put("written-wide.json", json.dumps(spend_log("c"), indent=1))
     folder.put("large.jsonl", json.dumps(spend_log("d", messages="x" * small_files.SMALL)))
+    folder.put("bomb.json.gz", json.dumps(spend_log("e", messages="x" * small_files.UNPACKED)))
     report = folder.night()
-    assert (report.new, report.good, report.refused) == (4, MANY + 4, [])
+    assert (report.new, report.good, report.refused) == (5, MANY + 5, [])
+
+
+def test_a_night_that_breaks_off_while_it_reads_leaves_no_content_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the joined small files nor an inflated large one."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("pipelines.sources.gateway.litellm.clean", broken)
+    for name, count, calls in (("small", 1, MANY), ("large", 2000, 1)):
+        home = Home(tmp_path / name)
+        with pytest.raises(MemoryError), open_warehouse(home) as con:
+            folder = Folder(home.root, con)
+            for n in range(calls):
+                data = "".join(json.dumps(spend_log(f"{n}-{m}", messages=random.Random(m).randbytes(150).hex())) + "\n" for m in range(count))
+                folder.put(f"{n}.jsonl.gz", data)
+            assert count == 1 or (folder.folder / "0.jsonl.gz").stat().st_size > small_files.SMALL
+            folder.night()
+        left = [path for path in home.root.rglob("*") if path.is_file() and b"messages" in path.read_bytes()]
+        assert left == []
 
 
 def test_the_same_content_is_recognised_under_any_name_and_packing(folder: Folder) -> None:
