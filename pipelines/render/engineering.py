@@ -1,4 +1,4 @@
-"""The page for those who build: what models cost and how well they were used, caches, waiting, GPUs, indexes, and what could be saved."""
+"""The page for those who build: what models cost and how well they were used, why they were chosen, caches, waiting, GPUs, indexes, and what could be saved."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def page(con: duckdb.DuckDBPyConnection) -> str:
     return html.render(
         "engineering.html.j2",
         period=period, month=figures.period_name(con, period), as_of=as_of, currency=newest["currency"], tiles=_tiles(con, period, clusters), models=_calls(con, period, "model"),
-        projects=_calls(con, period, "project")[:MOST], latency=_latency(con, period), savings=_savings(con, period), clusters=clusters,
+        mix=_mix(con, period), projects=_calls(con, period, "project")[:MOST], routes=_routes(con, period), conversations=_conversations(con, period),
+        chains=_chains(con, period), latency=_latency(con, period), savings=_savings(con, period), clusters=clusters,
+        cards=figures.rows(con, "from gpu_efficiency where period = $period order by cluster, gpu_model", period=period),
         queues=_queues(con, period), own=figures.rows(con, "from self_hosting where period = $period order by serving_pool, model", period=period),
         indexes=figures.rows(con, "from index_unit_costs where period = $period order by cost desc", period=period),
         retrieval=figures.rows(con, "from rag_costs where period = $period and indexes > 0 order by team_id <> '*', cost desc, team_id", period=period),
@@ -74,6 +76,81 @@ def _calls(con: duckdb.DuckDBPyConnection, period: str, scope: str) -> list[Row]
         period=period,
         scope=scope,
     )
+
+
+def _mix(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:
+    """The models that the money and the tokens of the company went to."""
+    found = figures.rows(con, "from model_mix where scope = 'company' and period = $period order by rank", period=period)
+    widths = html.widths([one["cost_percent"] or ZERO for one in found])
+    return [{**one, "width": width} for one, width in zip(found, widths, strict=True)]
+
+
+def _routes(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:
+    """Why gateways chose a model, at which metered cost, and how good the answers were that have a score."""
+    found = figures.rows(
+        con,
+        """
+        select
+            r.routing_reason as reason, r.model, sum(r.events)::bigint as calls, sum(r.failures)::bigint as failures,
+            sum(r.contracted_cost)::decimal(38, 12) as cost, sum(r.quality_sum)::decimal(38, 6) as scores, sum(r.quality_events)::bigint as scored
+        from routing_daily r
+        join periods p on r.usage_date >= p.starts_on and r.usage_date < p.ends_on
+        where p.period = $period and r.routing_reason is not null
+        group by all
+        order by cost desc nulls last, calls desc, reason, r.model
+        limit $most
+        """,
+        period=period,
+        most=MOST,
+    )
+    return [{**one, "score": one["scores"] / one["scored"] if one["scored"] else None} for one in found]
+
+
+def _conversations(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:
+    """What a conversation of each project cost at our prices, and how many times its first input the last one carried, where it had two turns or more."""
+    found = figures.rows(
+        con,
+        """
+        select
+            concat_ws(' / ', c.team_id, coalesce(c.project_id, 'no project')) as name, sum(c.conversations)::bigint as conversations,
+            sum(c.long_conversations)::bigint as long, sum(c.turns)::bigint as turns, max(c.most_turns) as most_turns,
+            sum(c.first_input_tokens)::hugeint as first, sum(c.last_input_tokens)::hugeint as last, sum(c.contracted_cost)::decimal(38, 12) as cost
+        from conversations_daily c
+        join periods p on c.usage_date >= p.starts_on and c.usage_date < p.ends_on
+        where p.period = $period
+        group by all
+        order by cost desc nulls last, conversations desc, name
+        limit $most
+        """,
+        period=period,
+        most=MOST,
+    )
+    return [
+        {**one, "each": None if one["cost"] is None else one["cost"] / one["conversations"], "length": Decimal(one["turns"]) / one["conversations"],
+         "growth": Decimal(int(one["last"])) / int(one["first"]) if one["first"] else None}
+        for one in found
+    ]  # fmt: skip
+
+
+def _chains(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:
+    """Traces of several calls, by the models they went through, and what one of them cost at our prices."""
+    found = figures.rows(
+        con,
+        """
+        select
+            c.chain, concat_ws(' / ', c.team_id, c.application) as whose, sum(c.traces)::bigint as traces, sum(c.calls)::bigint as calls,
+            sum(c.failures)::bigint as failures, sum(c.contracted_cost)::decimal(38, 12) as cost
+        from chains_daily c
+        join periods p on c.usage_date >= p.starts_on and c.usage_date < p.ends_on
+        where p.period = $period
+        group by all
+        order by cost desc nulls last, traces desc, c.chain, whose
+        limit $most
+        """,
+        period=period,
+        most=MOST,
+    )
+    return [{**one, "each": None if one["cost"] is None else one["cost"] / one["traces"]} for one in found]
 
 
 def _latency(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:

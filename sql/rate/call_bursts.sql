@@ -2,7 +2,7 @@
 -- grain: usage_date, source, trace
 --   trace: the trace, or the session where a call names no trace
 --   calls: calls of the day
---   most_calls: most calls within the minutes that the policy names
+--   most_calls: most calls within the minutes that the policy names; a stretch across midnight counts as two, one on each day
 --   failures: calls of the day that failed
 --   most_attempts: highest attempt that a call names
 --   first_at: first call of the day

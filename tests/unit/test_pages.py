@@ -54,7 +54,7 @@ def insights(small_company: Home, tmp_path_factory: pytest.TempPathFactory) -> P
     with duckdb.connect(str(root / "company.duckdb")) as con:
         rude = "<img src=x onerror=alert(1)> =1+1 " + "an-unusually-long-name-without-any-space-in-it-" * 3
         for table, column in (("cost_daily", "model"), ("cost_daily", "project_id"), ("efficiency", "model"), ("efficiency", "project_id"), ("budget_status", "name"), ("budget_status", "owner"),
-                              ("unit_economics", "name"), ("alerts", "evidence"), ("statements", "team_name"), ("levers", "assumptions"), ("latency_daily", "project_id"), ("index_unit_costs", "name")):  # fmt: skip
+                              ("unit_economics", "name"), ("alerts", "evidence"), ("statements", "team_name"), ("levers", "assumptions"), ("latency_daily", "project_id"), ("routing_daily", "routing_reason"), ("conversations_daily", "project_id"), ("chains_daily", "chain"), ("index_unit_costs", "name")):  # fmt: skip
             con.execute(f"update {table} set {column} = $rude || {column} where {column} is not null", {"rude": rude})
         con.execute(
             "insert into alerts by name select 'a' as alert_id, 'hourly_spend' as kind, 'critical' as severity, 'support' as team_id, date '2026-10-20' as raised_on,"
