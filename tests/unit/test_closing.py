@@ -177,6 +177,17 @@ def test_a_team_that_left_still_has_its_closed_months_and_their_corrections(clos
     company.close("2026-09")
 
 
+@pytest.mark.parametrize(("since", "posted"), [("2026-10-01", [("2026-10", "a")]), ("2026-10-02", [])])
+def test_a_team_is_charged_from_the_first_whole_period_of_its_new_mode(in_review: Company, since: str, posted: list[tuple[str, str]]) -> None:
+    company = in_review
+    dated = f"[{{mode: showback, to: {since}}}, {{mode: chargeback, from: {since}}}]"
+    company.policy("teams", TEAMS.replace("cost_center: CC-1, mode: chargeback", f"cost_center: CC-1, mode: {dated}").replace("cost_center: CC-2, mode: chargeback", "cost_center: CC-2, mode: showback"))
+    company.bill("2026-10-01,p-a,x,4", "2026-10-02,p-b,x,2")
+    company.night("2026-10-03")
+    assert company.rows("select distinct period, mode from statement_lines where team_id = 'a' order by 1") == [("2026-09", "showback"), ("2026-10", "chargeback" if posted else "showback")]
+    assert company.rows("select distinct period, team_id from journal_lines where role = 'expense' order by 1") == posted
+
+
 # --- currencies ----------------------------------------------------------------------------------------------------------
 
 
