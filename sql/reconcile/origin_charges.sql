@@ -108,26 +108,36 @@ paid_ahead as (
     select
         e.*,
         (
-            select min({'contract_id': k.contract_id, 'units': k.units})
+            select list(k.contract_id order by k.contract_id)
             from bought k
-            join policy_contract_covers v on v.contract_id = k.contract_id
-            where k.provider = e.provider and k.usage_date = e.usage_date and e.model glob v.model
-                and (k.billing_account_id is null or k.billing_account_id = e.billing_account_id)
-        ) as pays
+            where k.provider = e.provider and k.usage_date = e.usage_date and (k.billing_account_id is null or k.billing_account_id = e.billing_account_id)
+                and exists (select 1 from policy_contract_covers v where v.contract_id = k.contract_id and e.model glob v.model)
+        ) as payers
     from estimated e
+),
+-- Commitments that cover the same use pay for it together. One that shares some of its use with others, and not all, pays where it is most.
+needed as (
+    select payers, usage_date, sum(pico(contracted_cost))::hugeint as total from paid_ahead where payers is not null group by all
+),
+paying as (
+    select k.usage_date, k.contract_id, k.units, arg_max(n.payers, (n.total, n.payers)) as payers
+    from bought k
+    join needed n on n.usage_date = k.usage_date and list_contains(n.payers, k.contract_id)
+    group by all
 ),
 covered as (
     select
-        *,
-        sum(pico(contracted_cost)) over (
-            partition by pays, usage_date order by billing_account_id, model, service_tier, sku_meter, activity rows unbounded preceding)::hugeint as high,
-        sum(pico(contracted_cost)) over (partition by pays, usage_date)::hugeint as total
-    from paid_ahead
+        e.*, p.units, n.total,
+        sum(pico(e.contracted_cost)) over (
+            partition by e.payers, e.usage_date order by e.billing_account_id, e.model, e.service_tier, e.sku_meter, e.activity rows unbounded preceding)::hugeint as high
+    from paid_ahead e
+    left join needed n on n.payers = e.payers and n.usage_date = e.usage_date
+    left join (select payers, usage_date, sum(units)::hugeint as units from paying group by all) p on p.payers = e.payers and p.usage_date = e.usage_date
 ),
 -- Weights in millionths of a dollar: products of pico-units would not fit from 13 millions a day on.
 left_to_bill as (
     select
-        * exclude (pays, high, total), pays is not null and total >= 1000000 as is_paid_ahead, greatest(total - pays.units, 0)::hugeint as rest,
+        * exclude (payers, units, high, total), units is not null and total >= 1000000 as is_paid_ahead, greatest(total - units, 0)::hugeint as rest,
         (high - pico(contracted_cost)) // 1000000 as from_weight, high // 1000000 as to_weight, total // 1000000 as whole
     from covered
 ),

@@ -245,6 +245,19 @@ def test_until_the_bill_comes_only_use_beyond_a_commitment_accrues(tmp_path: Pat
     assert taken == [(day, "unused", one), (day + DAY, "metered", one * 4 / 10), (day + DAY, "unused", one * 6 / 10), (day + 2 * DAY, "metered", one)]
 
 
+def test_commitments_that_cover_the_same_use_pay_for_it_together(tmp_path: Path) -> None:
+    """Two are worth 10 dollars a day each: of 16 and 24 dollars that both cover nothing and 4 accrue. A third pays for its own model, and nothing is paid for twice."""
+    term = '  - {id: %s, provider: openai, lines: {charge_description: "%s"}, from: 2026-10-10, to: 2026-10-13, covers: {models: [%s]}}\n'
+    text = "commitments:\n" + term % ("one", "First", '"gpt-*", gpt-x') + term % ("other", "Second", '"gpt-*"') + term % ("wide", "Third", '"gpt-*", wide')
+    day = date(2026, 10, 10)
+    used = [{"usage_date": day + DAY * n, "team_id": "a", "output_tokens": tokens * 1_000_000, "model": model} for n, model, tokens in ((1, "gpt-x", 8), (2, "gpt-x", 12), (2, "wide", 20))]
+    for thirds, wanted in (("0", [("gpt-x", 0), ("gpt-x", 4), ("wide", 40)]), ("30", [("gpt-x", 0), ("gpt-x", 4), ("wide", 30)])):
+        lines = [{"day": day, "cost": cost, **BOUGHT, "charge_description": name} for name, cost in (("First", "30"), ("Second", "30"), ("Third", thirds))]
+        made = Warehouse(agreed(tmp_path / thirds, text), lines, used).work()
+        made.check()
+        assert made.rows("select model, effective_cost from origin_charges where origin = 'accrual' order by usage_date, model") == wanted
+
+
 def test_what_accrues_beyond_a_commitment_is_exact_however_large(tmp_path: Path) -> None:
     covered = COMMITTED.replace("from: 2026-10-10, to: 2027-01-10", "from: 2026-10-10, to: 2026-10-13, covers: {models: gpt-*}")
     day = date(2026, 10, 10)
