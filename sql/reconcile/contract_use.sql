@@ -1,6 +1,6 @@
 -- How much of each day that was bought ahead the metered use took: of a commitment by cost, of provisioned units by tokens.
 -- Use counts at our prices, at the month's rate where the commitment is in another currency, less what the bill still charges for it by
--- itself. Use without any price counts as all of the day.
+-- itself. Use without any price counts as all of the day. Contracts that cover the same models are used one after another, by their ids.
 -- grain: charge_id
 --   used: in the unit of `total`: pico-units of currency, or millionths of weighted tokens
 --   total: what the day's charges of the contract bought
@@ -16,8 +16,22 @@ with bought as (
     where o.usage_period = $period and o.origin = 'bill'
         and c.contract_id in (select contract_id from policy_contract_covers)
 ),
+covers as (
+    select contract_id, list(model order by model) as models from policy_contract_covers group by all
+),
 days as (
-    select distinct contract_id, usage_date, provider, billing_account_id, kind, billing_currency, output_weight, cache_read_weight, total from bought where total > 0
+    select
+        *,
+        coalesce(sum(total) over (
+            partition by usage_date, provider, billing_account_id, kind, billing_currency, output_weight, cache_read_weight, models
+            order by contract_id rows between unbounded preceding and 1 preceding), 0)::hugeint as earlier
+    from (
+        select distinct
+            b.contract_id, b.usage_date, b.provider, b.billing_account_id, b.kind, b.billing_currency, b.output_weight, b.cache_read_weight, b.total, c.models
+        from bought b
+        join covers c on c.contract_id = b.contract_id
+        where b.total > 0
+    )
 ),
 metered as (
     select
@@ -50,10 +64,11 @@ select
     b.total,
     case
         when m.contract_id is null then 0
-        when b.kind = 'throughput' then least(m.tokens, b.total)
+        when b.kind = 'throughput' then least(greatest(m.tokens - d.earlier, 0), b.total)
         when m.cost is null then b.total
-        else least(greatest(m.cost - coalesce(c.cost, 0), 0), b.total) end::hugeint as used
+        else least(greatest(m.cost - coalesce(c.cost, 0) - d.earlier, 0), b.total) end::hugeint as used
 from bought b
+left join days d on d.contract_id = b.contract_id and d.usage_date = b.usage_date
 left join metered m on m.contract_id = b.contract_id and m.usage_date = b.usage_date
 left join charged c on c.contract_id = b.contract_id and c.usage_date = b.usage_date
 where b.total > 0

@@ -258,6 +258,18 @@ def test_commitments_that_cover_the_same_use_pay_for_it_together(tmp_path: Path)
         assert made.rows("select model, effective_cost from origin_charges where origin = 'accrual' order by usage_date, model") == wanted
 
 
+def test_commitments_that_cover_the_same_models_are_used_one_after_another(tmp_path: Path) -> None:
+    """Of two that are worth 10 dollars a day each, 16 dollars of use take all of the first and 6 of the second."""
+    term = '  - {id: %s, provider: openai, lines: {charge_description: "%s"}, from: 2026-10-10, to: 2026-10-13, covers: {models: gpt-*}}\n'
+    day = date(2026, 10, 10)
+    lines = [{"day": day, "cost": "30", **BOUGHT, "charge_description": name} for name in ("First", "Second")]
+    used = [{"usage_date": day + DAY, "team_id": "a", "output_tokens": 8_000_000}]
+    made = Warehouse(agreed(tmp_path / "p", "commitments:\n" + term % ("one", "First") + term % ("two", "Second")), lines, used).work()
+    made.check()
+    found = made.rows("select contract_id, portion, effective_cost from charge_portions where usage_date = '2026-10-11' and contract_id is not null order by all")
+    assert found == [("one", "metered", 10), ("two", "metered", 6), ("two", "unused", 4)]
+
+
 def test_what_accrues_beyond_a_commitment_is_exact_however_large(tmp_path: Path) -> None:
     covered = COMMITTED.replace("from: 2026-10-10, to: 2027-01-10", "from: 2026-10-10, to: 2026-10-13, covers: {models: gpt-*}")
     day = date(2026, 10, 10)
