@@ -26,6 +26,23 @@ from pipelines.run import open_run
 SHOWN_POTS = 8
 PICO = Decimal("0.000000000001")
 SHOWN_ROWS = 20  # charges and rows of bills behind a line; how many there are is said beside them
+OWN_USAGE = """
+    with days as (
+        select distinct c.usage_date, c.provider, c.billing_account_id, c.model, c.serving_pool, c.cluster
+        from ledger l join charges c on c.charge_id = l.charge_id
+        where l.period = $period and l.line_id = $line_id
+    )
+    select distinct e.source_file, e.source_row, e.usage_date
+    from days d
+    join usage_events e on e.usage_date = d.usage_date and e.model = d.model and (
+        e.serving_pool = d.serving_pool or (e.provider = d.provider and e.billing_account_id = d.billing_account_id))
+    where e.team_id = $team
+    union
+    select distinct g.source_file, g.source_row, g.usage_date
+    from days d
+    join gpu_usage g on g.usage_date = d.usage_date and g.cluster = d.cluster and g.gpu_model = coalesce(d.model, g.gpu_model)
+    where g.team_id = $team
+"""  # calls of the models, and jobs and pods on the GPUs, that a line's charges are for
 COVERED = {  # columns of billing_coverage, in the words of the Reconciliation sheet
     "billed_cost": "billed", "metered_cost": "seen", "excess_cost": "beyond bound", "unmetered_cost": "not seen", "non_usage_cost": "no calls",
     "accrued_cost": "accrued", "metered_percent": "seen %",
@@ -306,7 +323,7 @@ def explain(home: Home, team: str, period: str, line: int | None) -> dict[str, A
     A pot is what one rule split by the same units: pool x our units / all units = charged, but for the units of
     0.000000000001 by which each of its charges was made whole (`rounding`). What a correction charged is its cost as now
     known less what was booked before: where that is no such product, there is no `rounding`. With a rate card `charged` is the rate's: `sold` has
-    quantity x rate for each line of the card. `charges` and `source_rows` are the first of `charges_in_all`, `source_rows_in_all`.
+    quantity x rate for each line of the card. `charges`, `source_rows` and `usage_rows` are the first of as many as `..._in_all`.
     """
     con = _current(home)
     try:
@@ -344,23 +361,26 @@ def explain(home: Home, team: str, period: str, line: int | None) -> dict[str, A
             join bill_lines b on b.charge_id = coalesce(c.corrects_charge_id, c.charge_id)
             where l.period = ? and l.line_id = ?
             """,
-            "all",
+            "source_file, source_row, charge_description, billed_cost",
             [period, chosen["line_id"]],
         )
+        usage, all_usage = _first(con, OWN_USAGE, "source_file, source_row, usage_date", {"period": period, "line_id": chosen["line_id"], "team": team})
         exact = sum((pot["charged"] for pot in pots), Decimal(0))
         sold = _sold(con, chosen)
         return {
             "team": team, "period": period, "line": chosen, "pots": pots, "sold": sold, "exact": exact, "rounding": chosen["amount"] - exact,
             "charges": charges, "charges_in_all": all_charges, "source_rows": rows, "source_rows_in_all": all_rows,
+            "usage_rows": usage, "usage_rows_in_all": all_usage,
         }  # fmt: skip
     finally:
         con.close()
 
 
-def _first(con: duckdb.DuckDBPyConnection, sql: str, order: str, params: list[Any]) -> tuple[list[dict[str, Any]], int]:
+def _first(con: duckdb.DuckDBPyConnection, sql: str, order: str, params: Any) -> tuple[list[dict[str, Any]], int]:
     """The first rows of a query in that order, and how many there are."""
-    found = _rows(con, f"from ({sql}) order by {order} limit {SHOWN_ROWS}", params)
-    return found, con.execute(f"select count(*) from ({sql})", params).fetchall()[0][0]
+    found = _rows(con, f"select *, count(*) over () as in_all from ({sql}) order by {order} limit {SHOWN_ROWS}", params)
+    count = found[0]["in_all"] if found else 0
+    return [{name: value for name, value in row.items() if name != "in_all"} for row in found], count
 
 
 def _pots(con: duckdb.DuckDBPyConnection, line: dict[str, Any]) -> list[dict[str, Any]]:
@@ -470,6 +490,9 @@ def explain_text(found: dict[str, Any]) -> str:
     out += [f"  {c['usage_date']}  {c['ours']:>16,.6f} of {c['charge']:>16,.6f}  {c['provider']} {c['service']} {c['sku_meter'] or ''} {c['model'] or ''}  {c['charge_id'][:12]}" for c in found["charges"]]
     out.append(f"source rows{_of(found['source_rows'], found['source_rows_in_all'])}")
     out += [f"  {r['source_file']}:{r['source_row']}  {r['billed_cost']:,.6f}" for r in found["source_rows"]] or ["  none: no bill line is behind this (declared hardware, accrual or rate card)"]
+    if found["usage_rows"]:
+        out.append(f"own calls, jobs and pods{_of(found['usage_rows'], found['usage_rows_in_all'])}")
+        out += [f"  {r['source_file']}:{r['source_row']}  {r['usage_date']}" for r in found["usage_rows"]]
     return "\n".join(out)
 
 

@@ -76,6 +76,16 @@ def test_a_direct_line_leads_to_rows_of_the_bill(small_company: Home) -> None:
     assert rows and all(row["source_file"].startswith("billing/openai/") and row["source_row"] > 0 for row in rows)
 
 
+def test_a_line_leads_to_the_own_calls_and_jobs_behind_it(small_company: Home) -> None:
+    lines = explain(small_company, "search", "2026-10", None)["lines"]
+    wanted = {("GPU cluster batch", "training"): "gpu/slurm/", ("OpenAI API", "inference"): "gateway/", ("Accrued usage", "inference"): "gateway/"}
+    for (service, activity), folder in wanted.items():
+        line = next(row for row in lines if (row["service"], row["activity"], row["category"]) == (service, activity, "direct"))
+        found = explain(small_company, "search", "2026-10", line["line_no"])
+        assert found["usage_rows"] and all(row["source_file"].startswith(folder) for row in found["usage_rows"])
+        assert len(found["usage_rows"]) == min(20, found["usage_rows_in_all"]) and "own calls, jobs and pods" in explain_text(found)
+
+
 def test_unknown_names_are_refused(small_company: Home) -> None:
     for team, period, line in (("nobody", "2026-10", None), ("search", "2027-01", None), ("search", "2026-10", 999)):
         with pytest.raises(Refused):
