@@ -91,9 +91,20 @@ def _period(con: duckdb.DuckDBPyConnection, period: Row, statements: list[Row], 
         "issued": [f for f in issued if f["version"] == latest],
         "journals": [f for f in issued if f["version"] == latest and f.get("kind") == "journal"],
         "older": [{"version": v, "files": [f for f in issued if f["version"] == v]} for v in older],
+        "disputes": [_dispute(one, teams) for one in figures.disputes(con, period=label) if one["period"] == label],
         "exceptions": found[:MOST_EXCEPTIONS], "more": max(0, len(found) - MOST_EXCEPTIONS), "states": _states(con, label),
         "currency": mine[0]["currency"] if mine else "", **kinds,
     }  # fmt: skip
+
+
+def _dispute(one: Row, teams: dict[str, Row]) -> Row:
+    """Whose it is, how much, and what became of it; who said what stays in the company workbook."""
+    said = f"{words.plain(one['state'])} {'on' if one['resolved_on'] else 'since'} {one['resolved_on'] or one['opened_on']}"
+    if one["state"] == "open" and one["holds_until"]:
+        said += f", holds up the close until {one['holds_until']}"
+    if one["adjustment_period"]:
+        said += f", booked in {one['adjustment_period']}"
+    return {"id": one["dispute_id"], "team": teams[one["team_id"]]["name"] if one["team_id"] in teams else one["team_id"], "said": said, "amount": one["amount"]}
 
 
 def _states(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:

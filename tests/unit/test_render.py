@@ -386,6 +386,38 @@ def test_page_is_self_contained_and_escapes(con: duckdb.DuckDBPyConnection) -> N
     assert index.page(con, files) == html
 
 
+def test_the_door_shows_the_disputes_of_a_month_and_not_what_was_said() -> None:
+    con = company(days=2)
+    con.execute(
+        "create table disputes as select * from (values"
+        " ('D-1', '2026-10', 'search', 12.5::decimal(18, 2), 'was said in private', date '2026-10-12', 'open', null::date, date '2026-10-22', null),"
+        " ('D-2', '2026-10', 'search', 3.25::decimal(18, 2), 'was said in private', date '2026-10-12', 'accepted', date '2026-10-14', date '2026-10-22', '2026-10'))"
+        " as t(dispute_id, period, team_id, amount, reason, opened_on, state, resolved_on, holds_until, adjustment_period)"
+    )
+    door = index.page(con, [])
+    shown = [" ".join(re.sub("<[^>]+>", " ", row).split()) for row in re.findall("<tr><td>D-.*?</tr>", door, re.DOTALL)]
+    assert [row.split(" ", 1)[0] for row in shown] == ["D-1", "D-2"]
+    assert "Open since 2026-10-12, holds up the close until 2026-10-22 12.50" in shown[0] and "Accepted on 2026-10-14, booked in 2026-10 3.25" in shown[1]
+    assert "was said in private" not in door
+
+
+def test_the_months_before_of_a_month_add_up_to_the_month_before() -> None:
+    con = company(days=2)
+    con.execute(
+        "update statements s set prior_amount = b.total from (select team_id, sum(total_amount) as total from statements where period = '2026-09' group by all) b"
+        " where s.period = '2026-10' and b.team_id = s.team_id"
+    )
+    assert "Teams without a statement this month" not in index.page(con, [])
+    gone, whole = con.execute(
+        "select sum(total_amount) filter (team_id = 'search'), sum(total_amount) from statements where period = '2026-09'"
+    ).fetchone()
+    con.execute("delete from statements where period = '2026-10' and team_id = 'search'")
+    october = index.page(con, []).partition('id="m-2026-10"')[2].partition("</section>")[0]
+    rows = [re.sub("<[^>]+>", " ", row).split() for row in re.findall("<tr.*?</tr>", october, re.DOTALL)]
+    assert next(row for row in rows if row[:2] == ["Teams", "without"])[-1] == f"{gone:,.2f}"
+    assert f"{whole:,.2f}" in next(row for row in rows if row[:2] == ["All", "teams"])
+
+
 def test_headings_say_what_finance_calls_the_period_and_its_days() -> None:
     con = company(days=2)
     con.execute("update periods set fiscal_period = 'FY2027 P01', starts_on = '2026-09-28', ends_on = '2026-10-26' where period = '2026-10'")
