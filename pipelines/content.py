@@ -194,6 +194,15 @@ def read_bytes(path: Path) -> bytes:
         return handle.read()
 
 
+def last_byte(path: Path) -> bytes:
+    """Of the decompressed content."""
+    last = b""
+    with open_content(path) as handle:
+        for chunk in _chunks(handle):
+            last = chunk[-1:]
+    return last
+
+
 def _chunks(handle: Any) -> Iterator[bytes]:
     return iter(lambda: handle.read(CHUNK), b"")
 

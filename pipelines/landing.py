@@ -460,6 +460,8 @@ def _inspect(file: File, format_: Format, scratch: _Scratch | None) -> Content:
     stat = file.path.stat()
     if (stat.st_size, stat.st_mtime_ns) != (file.bytes, file.modified_ns):
         raise Refused("the file is still being written", file.name, "write under a hidden name, then rename it")
+    if content.size > MAX_DOCUMENT and (format_.document or format_.pages) and file.name.endswith((".json", ".json.gz")):
+        raise Refused(f"a document of more than {MAX_DOCUMENT >> 20} MB", file.name, "deliver it in smaller files")
     return content
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import duckdb
 
-from pipelines.content import open_content, read_bytes
+from pipelines.content import last_byte, open_content, read_bytes
 from pipelines.errors import Refused
 from pipelines.sources import SHAPES, Delivery
 from pipelines.sources.currency import CURRENCIES
@@ -28,6 +28,7 @@ from pipelines.warehouse import define
 # left_out     of plain: exact minus rounded, DECIMAL(38,30): exact to thirty decimals (eighteen from one hundred million on)
 # moment       TIMESTAMP in UTC; NULL where the text is not one
 # written_day  the day as the vendor wrote it, whatever the zone; NULL outside 2000 to 2199
+# shown        of a text that is not what it should be what a refusal says: a number, a word or a few characters; of what could be a sentence its length
 # token_power  Tokens, 1000 Tokens, 1K tokens, 1,000,000 Tokens, Million tokens ... -> 0, 3, 3, 6, 6; NULL for what is not tokens
 MACROS = """
 create or replace temp macro is_number(t) as regexp_full_match(t, '[+-]?(\\d+\\.?\\d*|\\.\\d+)([eE][+-]?\\d{1,5})?');
@@ -53,6 +54,8 @@ create or replace temp macro moment(t) as case
     else try_cast(regexp_replace(t, ' UTC$', '') as timestamp) end;
 create or replace temp macro written_day(t) as
     case when regexp_matches(t, '^2[01]\\d\\d-\\d\\d?-\\d\\d?([T ]|$)') then try_cast(left(t, 10) as date) end;
+create or replace temp macro shown(t) as
+    if(regexp_full_match(t, '[-+.,:/ \\dETZe$€£%]{1,30}|[A-Za-z]{1,30}|.{1,10}'), t, length(t) || ' characters');
 create or replace temp macro token_power(unit) as
     case when regexp_full_match(lower(unit), '(10*|1(,000)+)? ?(k|m|thousand|million)? ?tokens?') then
         greatest(length(replace(regexp_extract(lower(unit), '^[\\d,]*'), ',', '')) - 1, 0)
@@ -79,6 +82,17 @@ def read_text(delivery: Delivery, path: Path) -> str:
     except UnicodeDecodeError as error:
         place = where(delivery, path)
         raise Refused(f"not UTF-8 at byte {error.start}", place, "export the file as UTF-8") from None
+
+
+def text_lines(delivery: Delivery, path: Path) -> Iterator[tuple[int, str]]:
+    """The lines that are not blank, with their physical numbers from 1; read one by one, since a file may be larger than memory."""
+    with open_content(path) as content, io.TextIOWrapper(content, encoding="utf-8-sig", newline="\n") as lines:
+        try:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield number, line.removesuffix("\n")
+        except UnicodeDecodeError:
+            raise Refused("not UTF-8", where(delivery, path), "export the file as UTF-8") from None
 
 
 def read_json(text: str, place: str, fix: str) -> Any:
@@ -277,17 +291,18 @@ def require_whole_rows(delivery: Delivery, numbers: Sequence[str]) -> None:
     Only the end of its line says that a number in the last column is whole.
     """
     (path,) = delivery.paths
-    rows = csv.reader(io.StringIO(read_text(delivery, path), newline=""), strict=True)
     try:
-        header = next(rows, [])
-        for record, row in enumerate((row for row in rows if row), 1):
-            if len(row) != len(header):
-                problem = f"{len(row)} values under {len(header)} columns"
-                raise Refused(problem, where(delivery, path, record), "quote values that contain a comma")
-    except csv.Error:
-        raise Refused("not CSV", where(delivery, path), "deliver the file again, whole") from None
+        with open_content(path) as content, io.TextIOWrapper(content, encoding="utf-8-sig", newline="") as text:
+            rows = csv.reader(text, strict=True)
+            header = next(rows, [])
+            for record, row in enumerate((row for row in rows if row), 1):
+                if len(row) != len(header):
+                    problem = f"{len(row)} values under {len(header)} columns"
+                    raise Refused(problem, where(delivery, path, record), "quote values that contain a comma")
+    except (csv.Error, UnicodeDecodeError):
+        raise Refused("not CSV in UTF-8", where(delivery, path), "deliver the file again, whole") from None
     last = header[-1].strip().lower()
-    if last in {name.lower() for name in numbers} and not read_bytes(path).endswith((b"\n", b"\r")):
+    if last in {name.lower() for name in numbers} and last_byte(path) not in b"\r\n":
         raise Refused("the last line does not end", where(delivery, path), "deliver the file again, whole")
 
 

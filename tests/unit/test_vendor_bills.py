@@ -347,6 +347,7 @@ def test_mapped_bill(tmp_path: Path) -> None:
     for old, new, words in (
         ("10.10", "10,10", "CSV"),
         ("10.10", "€10.10", "record 1: Net, EUR is not a number: €10.10"),
+        ("10.10", "what is my salary", "record 1: Net, EUR is not a number: 17 characters"),
         ("Date", "Day", "column Date is missing"),
         ("2026-09-05", "0026-09-05", "Date is not a day: 0026-09-05"),
         ("2026-09-05", "infinity", "Date is not a day: infinity"),

@@ -75,9 +75,9 @@ select
     case
         when amount is null then 'amount is missing'
         when not is_number(amount) or rounded(amount) is null
-            then 'amount is not an amount: ' || left(amount, 30)
+            then 'amount is not an amount: ' || shown(amount)
         when list_amount is not null and (not is_number(list_amount) or rounded(list_amount) is null)
-            then 'list_amount is not an amount: ' || left(list_amount, 30)
+            then 'list_amount is not an amount: ' || shown(list_amount)
         when currency is null then 'currency is missing'
         when upper(currency) not in (from currencies) then 'unknown currency: ' || left(currency, 10)
         when upper(currency) <> 'USD' then 'amounts are cents of USD, and this one is in ' || upper(currency)

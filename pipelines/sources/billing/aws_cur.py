@@ -113,7 +113,7 @@ def _problems(found: set[str]) -> str:
         "when moment(line_item_usage_end_date) < moment(line_item_usage_start_date) then 'the usage ends before it starts'",
         "when moment(bill_billing_period_end_date) <= moment(bill_billing_period_start_date) then 'the billing period ends before it starts'",
         "when upper(line_item_currency_code) not in (from currencies) then 'unknown currency: ' || left(line_item_currency_code, 10)",
-        "when line_item_line_item_type not in (select unnest($types)) then 'unknown line item type: ' || left(line_item_line_item_type, 30)",
+        "when line_item_line_item_type not in (select unnest($types)) then 'unknown line item type: ' || shown(line_item_line_item_type)",
         "when bill_payer_account_id <> $account then 'another payer account than sources.yaml names: ' || left(bill_payer_account_id, 40)",
     ]
     for type_, needed in EFFECTIVE.items():

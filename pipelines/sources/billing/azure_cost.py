@@ -124,17 +124,17 @@ def _problems() -> str:
     tests = [f"when {name} is null then '{COLUMNS[name][0]} is empty'" for name in ("date", "cost", "currency", "charge_type")]
     tests += [
         f"when {name} is not null and (not is_number({name}) or rounded({name}) is null)"
-        f" then '{COLUMNS[name][0]} is not a number: ' || left({name}, 30)"
+        f" then '{COLUMNS[name][0]} is not a number: ' || shown({name})"
         for name in NUMBERS
     ]
     tests += [
-        f"when {name} is not null and us_day({name}) is null then '{COLUMNS[name][0]} is not a day (MM/DD/YYYY): ' || left({name}, 30)"
+        f"when {name} is not null and us_day({name}) is null then '{COLUMNS[name][0]} is not a day (MM/DD/YYYY): ' || shown({name})"
         for name in ("date", "period_start", "period_end")
     ]
     tests += [
         "when us_day(period_end) < us_day(period_start) then 'the billing period ends before it starts'",
         "when upper(currency) not in (from currencies) then 'unknown currency: ' || left(currency, 10)",
-        "when lower(charge_type) not in (select unnest($types)) then 'unknown ChargeType: ' || left(charge_type, 30)",
+        "when lower(charge_type) not in (select unnest($types)) then 'unknown ChargeType: ' || shown(charge_type)",
         "when dataset = 'plain' and lower(charge_type) like 'unused%' then 'this is the amortized cost alone, which does not tell what was billed'",
         "when account <> $account then 'another billing account than sources.yaml names: ' || left(account, 40)",
         "when coalesce(account, $account) is null then 'BillingAccountId is empty'",

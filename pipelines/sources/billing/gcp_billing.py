@@ -22,6 +22,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from pipelines.content import open_content
 from pipelines.errors import Refused
 from pipelines.sources import Delivery, Format
 from pipelines.sources.billing import meanings
@@ -33,8 +34,9 @@ from pipelines.sources.reading import (
     known_currencies,
     macros,
     note_ignored,
-    read_text,
+    quoted,
     shape,
+    text_lines,
     unread,
     where,
 )
@@ -72,6 +74,10 @@ CLASSES = (  # what is left of a SKU's text without its model, tier and context;
 TIER = re.compile(r"\b(Batch|Flex|Priority)\b", re.IGNORECASE)
 
 
+AT_ONCE = 20_000  # rows
+Texts = dict[str, list[str | None]]  # column -> the text of each row
+
+
 def meaning(sku: str) -> Meaning | None:
     """Of `Gemini 2.5 Pro GA Text Input (Long) - Predictions`; None where no model is known in it."""
     found = SKU.match(sku)
@@ -88,8 +94,9 @@ def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> Non
     """`parsed`, and `coverage` of every account and invoice month, whole; any bad row refuses the file."""
     macros(con)
     known_currencies(con)
-    columns: dict[str, list[str | None]] = {name: [] for name in ("record", *REQUIRED, *OPTIONAL, "net")}
-    payments: dict[str, list[str | None]] = {name: [] for name in ("record", "type", "name", "amount")}
+    columns: Texts = {name: [] for name in ("record", *REQUIRED, *OPTIONAL, "net")}
+    payments: Texts = {name: [] for name in ("record", "type", "name", "amount")}
+    _tables(con, gcp_texts=columns, gcp_credits=payments)
     ignored: Counter[tuple[str, ...]] = Counter()
     for number, (row, others) in enumerate(_rows(delivery), 1):
         ignored[others] += 1
@@ -102,9 +109,10 @@ def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> Non
         for credit in credits:
             for name, value in zip(payments, (str(number), *credit), strict=True):
                 payments[name].append(value)
+        if number % AT_ONCE == 0:
+            _add(con, gcp_texts=columns, gcp_credits=payments)
+    _add(con, gcp_texts=columns, gcp_credits=payments)
     note_ignored(con, ignored)
-    _table(con, "gcp_texts", columns)
-    _table(con, "gcp_credits", payments)
     _load(con)
     account = getattr(source, "billing_account_id", None)
     params = {"types": list(CATEGORIES), "account": account}
@@ -125,13 +133,10 @@ def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> Non
 def _rows(delivery: Delivery) -> Iterator[tuple[dict[str, Any], tuple[str, ...]]]:
     """Dotted names -> texts with the digits of the file, `credits` as it stands there, parsed where it is JSON; and the names not read."""
     (path,) = delivery.paths
-    text = read_text(delivery, path)
     if ".csv" in path.name:
-        yield from _csv_rows(delivery, text)
+        yield from _csv_rows(delivery)
         return
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
+    for number, line in text_lines(delivery, path):
         try:
             record = json.loads(line, parse_float=str, parse_int=str, parse_constant=_no_constant)
             row = {**{name: _text(_at(record, name)) for name in (*REQUIRED, *OPTIONAL)}, "credits": record["credits"]}
@@ -141,23 +146,24 @@ def _rows(delivery: Delivery) -> Iterator[tuple[dict[str, Any], tuple[str, ...]]
         yield row, tuple(sorted(unread(record, READ)))
 
 
-def _csv_rows(delivery: Delivery, text: str) -> Iterator[tuple[dict[str, Any], tuple[str, ...]]]:
+def _csv_rows(delivery: Delivery) -> Iterator[tuple[dict[str, Any], tuple[str, ...]]]:
     (path,) = delivery.paths
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        header = [name.strip() for name in next(reader, [])]
-        missing = [name for name in (*REQUIRED, "credits") if name not in header]
-        if missing or len(set(header)) < len(header):
-            what = are_missing(missing, header) if missing else "a column name appears twice"
-            raise Refused(what, where(delivery, path), "deliver the file with its full header")
-        others = tuple(name for name in header if name not in (*REQUIRED, *OPTIONAL, "credits"))
-        for number, values in enumerate((values for values in reader if values), 1):
-            if len(values) != len(header):
-                what = f"{len(values)} values under {len(header)} columns"
-                raise Refused(what, where(delivery, path, number), "deliver the file again, whole")
-            yield {name: value.strip() or None for name, value in zip(header, values, strict=True)}, others
-    except csv.Error:
-        raise Refused("not CSV", where(delivery, path), "deliver the file again, whole") from None
+        with open_content(path) as content, io.TextIOWrapper(content, encoding="utf-8-sig", newline="") as text:
+            reader = csv.reader(text, strict=True)
+            header = [name.strip() for name in next(reader, [])]
+            missing = [name for name in (*REQUIRED, "credits") if name not in header]
+            if missing or len(set(header)) < len(header):
+                what = are_missing(missing, header) if missing else "a column name appears twice"
+                raise Refused(what, where(delivery, path), "deliver the file with its full header")
+            others = tuple(name for name in header if name not in (*REQUIRED, *OPTIONAL, "credits"))
+            for number, values in enumerate((values for values in reader if values), 1):
+                if len(values) != len(header):
+                    what = f"{len(values)} values under {len(header)} columns"
+                    raise Refused(what, where(delivery, path, number), "deliver the file again, whole")
+                yield {name: value.strip() or None for name, value in zip(header, values, strict=True)}, others
+    except (csv.Error, UnicodeDecodeError):
+        raise Refused("not CSV in UTF-8", where(delivery, path), "deliver the file again, whole") from None
 
 
 def _at(record: dict[str, Any], name: str) -> Any:
@@ -226,12 +232,22 @@ def _sum(cost: str | None, discounts: list[str]) -> str | None:
         return None
 
 
-def _table(con: duckdb.DuckDBPyConnection, name: str, columns: dict[str, list[str | None]]) -> None:
-    """Temp table of texts."""
-    arrow = pa.table({column: pa.array(texts, pa.string()) for column, texts in columns.items()})
-    con.register("gcp_arrow", arrow)
-    con.execute(f"create or replace temp table {name} as select * replace (record::bigint as record) from gcp_arrow")
-    con.unregister("gcp_arrow")
+def _tables(con: duckdb.DuckDBPyConnection, **tables: Texts) -> None:
+    """Empty temp tables of texts."""
+    for name, columns in tables.items():
+        con.execute(f"create or replace temp table {name}({', '.join(f'{quoted(column)} varchar' for column in columns)})")
+        con.execute(f"alter table {name} alter record type bigint")
+
+
+def _add(con: duckdb.DuckDBPyConnection, **tables: Texts) -> None:
+    """Moves texts into their tables."""
+    for name, columns in tables.items():
+        arrow = pa.table({column: pa.array(texts, pa.string()) for column, texts in columns.items()})
+        con.register("gcp_arrow", arrow)
+        con.execute(f"insert into {name} select * replace (record::bigint as record) from gcp_arrow")
+        con.unregister("gcp_arrow")
+        for texts in columns.values():
+            texts.clear()
 
 
 # --- the same in SQL -----------------------------------------------------------------------------------------------
@@ -261,12 +277,12 @@ def _problems() -> str:
     filled = ("billing_account_id", "invoice.month", "cost", "currency", "usage_start_time", "usage_end_time", "cost_type")
     tests = [*are_empty(filled), *are_no_numbers(NUMBERS)]
     tests += [
-        "when started is null then 'usage_start_time is not a time: ' || left(usage_start_time, 30)",
-        "when ended is null then 'usage_end_time is not a time: ' || left(usage_end_time, 30)",
+        "when started is null then 'usage_start_time is not a time: ' || shown(usage_start_time)",
+        "when ended is null then 'usage_end_time is not a time: ' || shown(usage_end_time)",
         "when ended < started then 'the usage ends before it starts'",
         "when invoice_start is null then 'invoice.month is not a month: ' || left(\"invoice.month\", 30)",
         "when upper(currency) not in (from currencies) then 'unknown currency: ' || left(currency, 10)",
-        "when cost_type not in (select unnest($types)) then 'unknown cost_type: ' || left(cost_type, 30)",
+        "when cost_type not in (select unnest($types)) then 'unknown cost_type: ' || shown(cost_type)",
         "when billing_account_id <> $account then 'another billing account than sources.yaml names: ' || left(billing_account_id, 40)",
         "when record in (select record from gcp_credit_lines where not is_number(amount) or rounded(amount) is null)"
         " then 'a credit whose amount is not a number'",

@@ -6,7 +6,8 @@ A reader loads its file into the temp table `rows` and says in one SELECT what i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import duckdb
@@ -21,14 +22,17 @@ from pipelines.sources.reading import (
     load_csv,
     macros,
     note_ignored_fields,
+    quoted,
     read_json,
     read_text,
     require_whole_rows,
     shape,
+    text_lines,
     where,
 )  # fmt: skip
 
 AGAIN = "deliver the file again, whole"
+AT_ONCE = 20_000  # objects
 CATEGORIES = ("Usage", "Purchase", "Tax", "Credit", "Adjustment")
 WORDS = (
     "service_provider", "sub_account_id", "invoice_id", "charge_category", "charge_class", "charge_description", "charge_frequency",
@@ -57,22 +61,24 @@ def load_objects(
     """Temp table `rows` of JSON objects with their record numbers. Dots lead into nested objects; required names must be there."""
     macros(con)
     names = (*required, *optional)
-    columns: dict[str, list[str | None]] = {name: [] for name in names}
-    records: list[int] = []
-    objects = list(objects)
-    for record, found in objects:
-        place = where(delivery, delivery.paths[0], record)
-        if not isinstance(found, dict):
-            raise Refused("not an object", place, AGAIN)
-        records.append(record)
-        for name in names:
-            columns[name].append(_text(found, name, name in required, place))
-    texts = ", ".join(f'unnest($t{n}::varchar[]) as "{name}"' for n, name in enumerate(names))
-    con.execute(
-        f"create or replace temp table rows as select unnest($records::bigint[]) as record, {texts}",
-        {"records": records, **{f"t{n}": columns[name] for n, name in enumerate(names)}},
-    )
-    note_ignored_fields(con, (found for _, found in objects), shape(names))
+    read = shape(names)
+    con.execute(f"create or replace temp table rows(record bigint, {', '.join(f'{quoted(name)} varchar' for name in names)})")
+    texts = ", ".join(f"unnest($t{n}::varchar[])" for n in range(len(names)))
+    waiting = iter(objects)
+    while some := list(islice(waiting, AT_ONCE)):
+        columns: dict[str, list[str | None]] = {name: [] for name in names}
+        for record, found in some:
+            place = where(delivery, delivery.paths[0], record)
+            if not isinstance(found, dict):
+                raise Refused("not an object", place, AGAIN)
+            for name in names:
+                columns[name].append(_text(found, name, name in required, place))
+        records = [record for record, _ in some]
+        con.execute(
+            f"insert into rows select unnest($records::bigint[]), {texts}",
+            {"records": records, **{f"t{n}": columns[name] for n, name in enumerate(names)}},
+        )
+        note_ignored_fields(con, (found for _, found in some), read)
 
 
 def _text(found: dict[str, Any], name: str, required: bool, place: str) -> str | None:
@@ -100,11 +106,11 @@ def json_list(delivery: Delivery, inside: str | None = None) -> list[tuple[int, 
     return list(enumerate(value, 1))
 
 
-def json_lines(delivery: Delivery) -> list[tuple[int, Any]]:
+def json_lines(delivery: Delivery) -> Iterator[tuple[int, Any]]:
     """One JSON value per line, with the number of its line; blank lines are left out."""
     (path,) = delivery.paths
-    lines = enumerate(read_text(delivery, path).split("\n"), 1)
-    return [(number, read_json(line, f"{where(delivery, path)} record {number}", AGAIN)) for number, line in lines if line.strip()]
+    for number, line in text_lines(delivery, path):
+        yield number, read_json(line, f"{where(delivery, path)} record {number}", AGAIN)
 
 
 def parse_bill(
@@ -141,16 +147,16 @@ def _problems(names: dict[str, str]) -> str:
     tests = [f"when {name} is null then '{called[name]} is empty'" for name in ("billing_account_id", "cost", "currency")]
     tests += [
         f"when day is null and period is null then '{called['day'] if 'day' in names else called['period']} is empty'",
-        f"when day is not null and written_day(day) is null then '{called['day']} is not a day: ' || left(day, 30)",
+        f"when day is not null and written_day(day) is null then '{called['day']} is not a day: ' || shown(day)",
         f"""when period is not null and (not regexp_full_match(period, '2[01]\\d\\d-(0[1-9]|1[0-2])'))
-            then '{called['period']} is not a month: ' || left(period, 30)""",
+            then '{called['period']} is not a month: ' || shown(period)""",
         f"when currency not in (from currencies) then '{called['currency']}: unknown currency: ' || left(currency, 10)",
         f"""when charge_category not in (select unnest($categories))
-            then '{called['charge_category']}: unknown category: ' || left(charge_category, 30)""",
+            then '{called['charge_category']}: unknown category: ' || shown(charge_category)""",
     ]
     tests += [
         f"""when {name} is not null and (not is_number({name}) or rounded({name}) is null)
-            then '{called[name]} is not a number: ' || left({name}, 30)"""
+            then '{called[name]} is not a number: ' || shown({name})"""
         for name in NUMBERS
     ]
     return (

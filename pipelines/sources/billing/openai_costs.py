@@ -66,11 +66,11 @@ select
     case
         when amount is null then 'amount.value is missing'
         when not is_number(amount) or rounded(amount) is null
-            then 'amount.value is not an amount: ' || left(amount, 30)
+            then 'amount.value is not an amount: ' || shown(amount)
         when currency is null then 'amount.currency is missing'
         when upper(currency) not in (from currencies) then 'unknown currency: ' || left(currency, 10)
         when quantity is not null and (not is_number(quantity) or rounded(quantity) is null)
-            then 'quantity is not a number: ' || left(quantity, 30)
+            then 'quantity is not a number: ' || shown(quantity)
     end as problem
 from costs
 where problem is not null

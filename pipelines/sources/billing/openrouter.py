@@ -75,4 +75,4 @@ select
 from rows
 """
 
-FORMAT = Format("openrouter", "billing", (*JSON, *CSV), read, needs_account=True)
+FORMAT = Format("openrouter", "billing", (*JSON, *CSV), read, needs_account=True, document=True)

@@ -39,11 +39,11 @@ select
     podId as resource_id,
     'Seconds' as unit,
     case
-        when moment(time) is null then 'time is not a time: ' || left(time, 30)
+        when moment(time) is null then 'time is not a time: ' || shown(time)
         when not coalesce(regexp_full_match(timeBilledMs, '\d{1,15}'), false) then 'timeBilledMs is not a number of milliseconds'
         when timeBilledMs::bigint > 86400000 then 'billed for more than a day: ask for daily or hourly buckets'
     end as problem
 from rows
 """
 
-FORMAT = Format("runpod", "billing", (".json", ".json.gz"), read, needs_account=True)
+FORMAT = Format("runpod", "billing", (".json", ".json.gz"), read, needs_account=True, document=True)

@@ -84,7 +84,7 @@ def are_no_numbers(columns: Iterable[str]) -> list[str]:
     """Tests as of `are_empty`: a text that is no number, or is too large for money."""
     return [
         f"""when "{name}" is not null and (not is_number("{name}") or rounded("{name}") is null)
-            then '{name} is not a number: ' || left("{name}", 30)"""
+            then '{name} is not a number: ' || shown("{name}")"""
         for name in columns
     ]
 
@@ -92,7 +92,7 @@ def are_no_numbers(columns: Iterable[str]) -> list[str]:
 def are_no_times(columns: Iterable[str]) -> list[str]:
     """Tests as of `are_empty`: a text that is no moment."""
     return [
-        f"""when moment("{name}") is null or written_day("{name}") is null then '{name} is not a time: ' || left("{name}", 30)"""
+        f"""when moment("{name}") is null or written_day("{name}") is null then '{name} is not a time: ' || shown("{name}")"""
         for name in columns
     ]
 

@@ -13,15 +13,17 @@ typed ones together; a type may be a MIG profile. Lines that hold no GPU of thei
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import duckdb
 
 from pipelines.sources import Delivery, Format
 from pipelines.sources.gpu import cards
-from pipelines.sources.reading import create_parsed, read_text
+from pipelines.sources.reading import create_parsed, text_lines
 
 FIELDS = 26
+AT_ONCE = 50_000  # lines
 GOING = (
     "RUNNING", "SUSPENDED", "COMPLETING", "CONFIGURING", "RESIZING", "REQUEUED", "REQUEUE_HOLD", "SIGNALING", "STAGE_OUT", "STOPPED",
 )  # fmt: skip
@@ -34,12 +36,13 @@ ENDED = (
 def read(con: duckdb.DuckDBPyConnection, delivery: Delivery, source: Any) -> None:
     """`parsed`, one row per non-blank line. Times are in `source.time_zone` (UTC where it is not given)."""
     (path,) = delivery.paths
-    lines = [(n, line.rstrip("\r")) for n, line in enumerate(read_text(delivery, path).split("\n"), 1) if line.strip()]
-    con.execute(
-        "create or replace temp table sacct_lines as"
-        " select unnest($numbers)::bigint as source_row, string_split(unnest($lines)::varchar, '|') as f",
-        {"numbers": [number for number, _ in lines], "lines": [line for _, line in lines]},
-    )
+    con.execute("create or replace temp table sacct_lines(source_row bigint, f varchar[])")
+    lines = text_lines(delivery, path)
+    while some := list(islice(lines, AT_ONCE)):
+        con.execute(
+            "insert into sacct_lines select unnest($numbers), string_split(unnest($lines)::varchar, '|')",
+            {"numbers": [number for number, _ in some], "lines": [line.rstrip("\r") for _, line in some]},
+        )
     cards.macros(con)
     params = {
         "cluster": source.cluster,
