@@ -215,6 +215,7 @@ def _arrive(
     hashes = {(row[0], row[4]): row[6] for row in known}  # path, delivery -> sha256
     batches = _batches(row for row in known if row[5] == "landed")
     batch_of = {(kind, source, sha256): delivery for delivery, (kind, source, members) in batches.items() for sha256 in members}
+    told = {row[9]: (row[8], row[0]) for row in known if ("gateway", row[8]) in entries and row[5] == "landed" and row[7] == "gateway"}  # content -> source, path
     again: dict[str, list[Found]] = {}  # files of a landed batch
     new: dict[str, Found] = {}
     seen: list[tuple[Found, str, str]] = []
@@ -232,6 +233,9 @@ def _arrive(
                 returned.add(delivery)
         elif delivery in new or landed.get(delivery, ("", ""))[0] == found.reader:
             seen.append((found, delivery, new[delivery].files[0].name if delivery in new else landed[delivery][1]))
+        elif first := _of_another_gateway(found, told):
+            fix = "two sources of one gateway count its calls twice: keep one of them"
+            problems.append(_problem("refused", str(Refused(f"the same content as {first}", found.files[0].name, fix)), found.files[0]))
         elif found.contents[0].plain:
             if land_now(found):
                 landed[delivery] = (found.reader, found.files[0].name)
@@ -251,6 +255,15 @@ def _arrive(
     _seen_again(con, seen)
     arrivals.record(((d, found.kind, found.source, found.files[0].name) for d, found in new.items()), returned)
     return sorted(new.values(), key=lambda found: arrivals.known[found.delivery_id][0])
+
+
+def _of_another_gateway(found: Found, told: dict[str, tuple[str, str]]) -> str | None:
+    """The file of another gateway that told these calls first; files that may say nothing (Parquet, a bare header, no record) are alike."""
+    content, file = found.contents[0], found.files[0]
+    if found.kind != "gateway" or content.size < 100 or content.lines - content.blank <= file.name.endswith((".csv", ".csv.gz")):
+        return None
+    source, first = told.setdefault(content.sha256, (found.source, file.name))
+    return None if source == found.source else first
 
 
 def _came_back(found: Found, last: dict[str, tuple[str, int]], overtaken: dict[str, int]) -> bool:

@@ -193,3 +193,20 @@ def test_a_large_packed_file_lands_like_a_plain_one(tmp_path: Path, monkeypatch:
         assert not (home.scratch / "contents").exists()
     assert told[0] == told[1]
     assert [row[0] for row in told[0][0]] == ["landed", "landed", "same_content"]
+
+
+def test_a_file_that_another_gateway_told_already_is_refused(tmp_path: Path) -> None:
+    """The same night or later, packed or not; what says nothing is alike everywhere."""
+    sources = Sources(version=1, gateways=[{"name": name, "format": "litellm"} for name in ("a", "b")])
+    calls = "".join(json.dumps(spend_log(f"call-{n}")) + "\n" for n in range(3)).encode()
+    seen = Seen()
+    for source, name, data in (("a", "1.jsonl", calls), ("b", "1.jsonl.gz", gzip.compress(calls)), ("a", "empty.json", b"[]"), ("b", "empty.json", b"[]")):
+        path = Home(tmp_path).landing / "gateway" / source / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    with memory() as con:
+        for night in range(2):
+            report = landing.land(con, Home(tmp_path), sources, NIGHT, seen, lambda _: None)  # type: ignore[arg-type]
+            (refused,) = report.refused
+            assert str(refused).startswith("gateway/b/1.jsonl.gz: the same content as gateway/a/1.jsonl; two sources of one gateway"), night
+            assert files(con, "source", "state", "good") == [("a", "landed", 3), ("a", "landed", 0), ("b", "refused", None), ("b", "landed", 0)]
