@@ -43,12 +43,12 @@ class Content:
     plain: Path | None = None  # a scratch copy of the decompressed content
 
 
-def inspect(path: Path, place: str, max_line: int = MAX_LINE, plain: Path | None = None, room: int = 0) -> Content:
-    """Read the whole file once. Refused: empty, damaged or oversized files, and text that is not text.
+def inspect(path: Path, place: str, max_line: int = MAX_LINE, plain: Path | None = None, room: int = 0, may_be_empty: bool = False) -> Content:
+    """Read the whole file once. Refused: empty (unless it may be), damaged or oversized files, and text that is not text.
 
     A gzip file's content is written to `plain` on the way, unless it needs more than `room` bytes.
     """
-    if path.stat().st_size == 0:
+    if path.stat().st_size == 0 and not (may_be_empty and path.suffix == ".jsonl"):
         raise Refused("the file is empty", place, "deliver it again, whole, or remove it")
     if path.name.endswith(".parquet"):
         digest = _digest(path)

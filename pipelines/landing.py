@@ -347,10 +347,13 @@ def _sets(
     """What may arrive together, before any of it is read; in order of arrival."""
     if format_.pages:
         return [sets.Set(tuple(batch)) for batch in _folders(files)]
+    told: list[sets.Said] = []
+    if format_.commit_marks:
+        files = sets.committed(files, told)
+        problems += [_problem(state, reason, file, format_=format_.name) for state, reason, file in told]
     if not format_.manifests and not format_.pair:
         return [sets.Set((file,)) for file in files]
     seen = {row[0] for row in unchanged}
-    told: list[sets.Said] = []
     metadata: list[File] = []
     if format_.beside:
         files, metadata = sets.describing(files, format_.beside, format_.manifests.names if format_.manifests else (), told)
@@ -469,7 +472,8 @@ def _inspect(file: File, format_: Format, scratch: _Scratch | None) -> Content:
     if not file.name.endswith((*format_.suffixes, *manifests)):
         raise Refused(f"not a file of format {format_.name}", file.name, f"deliver {' or '.join(format_.suffixes)}")
     longest = MAX_DOCUMENT if format_.document else MAX_LINE
-    content = inspect(file.path, file.name, longest, scratch.place(file) if scratch else None, scratch.room if scratch else 0)
+    plain, room = (scratch.place(file), scratch.room) if scratch else (None, 0)
+    content = inspect(file.path, file.name, longest, plain, room, may_be_empty=format_.commit_marks)
     stat = file.path.stat()
     if (stat.st_size, stat.st_mtime_ns) != (file.bytes, file.modified_ns):
         raise Refused("the file is still being written", file.name, "write under a hidden name, then rename it")

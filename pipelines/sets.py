@@ -75,6 +75,28 @@ def assemble(
     return sorted(whole, key=lambda set_: set_.order), said
 
 
+def committed(files: list[File], said: list[Said]) -> list[File]:
+    """The files that a mark in a folder `manifests` covers, marks included, and all where there is no such folder; the others are said to wait."""
+    marks: dict[PurePosixPath, str] = {}
+    for file in files:
+        folder = PurePosixPath(file.name).parent
+        if folder.name == "manifests":
+            marks[folder.parent] = max(marks.get(folder.parent, ""), _bare(file))
+    covered = []
+    for file in files:
+        folder = PurePosixPath(file.name).parent
+        if folder.name != "manifests" and folder.parent in marks and _bare(file) > marks[folder.parent]:
+            said.append(("waiting", "the manifest that says that it is whole is not here yet", file))
+        else:
+            covered.append(file)
+    return covered
+
+
+def _bare(file: File) -> str:
+    """The name without what says how it is written."""
+    return re.sub(r"\.(jsonl?|ndjson|csv|parquet)(\.gz)?$", "", file.path.name)
+
+
 def describing(files: list[File], tells: Callable[[str], str], manifests: tuple[str, ...], said: list[Said]) -> tuple[list[File], list[File]]:
     """The files without the JSON that is no manifest, and what of that describes others; what it tells is said."""
     others: list[File] = []

@@ -268,6 +268,8 @@ class Format:
     `small_files` says that many small files of JSON lines may be read as one, because every record has an id of its own.
     `pair` names two datasets of the same money: a file or set with one of the words in its path waits for its like with
     the other word, and both arrive as one delivery.
+    `commit_marks` says that a file `manifests/<name>.json` beside the folders of the data says that all up to that name is written: what is
+    named later waits for it. Where no such folder is, files are taken as they come. A data file without a byte says that nothing happened.
     `needs_account` says that the files name no account: sources.yaml does.
     """
 
@@ -282,6 +284,7 @@ class Format:
     manifests: Manifests | None = None
     pair: tuple[str, str] | None = None
     document: bool = False
+    commit_marks: bool = False
     needs_account: bool = False
     small_files: bool = False
     beside: Callable[[str], str] | None = None

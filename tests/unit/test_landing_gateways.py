@@ -65,6 +65,21 @@ def test_an_observation_in_two_export_windows_counts_once_in_its_last_version(tm
         assert con.execute("select event_id, outcome from event_losers order by 1").fetchall() == [("p:a", "superseded"), ("p:b", "duplicate")]
 
 
+def test_an_export_waits_for_the_manifest_that_is_written_last(tmp_path: Path) -> None:
+    """Windows before the first manifest count too, an empty one says nothing, and a project without manifests is taken as it comes."""
+    with memory() as con:
+        first = {"p/observations/1.jsonl": observation("a"), "p/observations/2.jsonl": "", "p/observations/3.csv": "half", "p/manifests/2.json": "{}", "q/observations/9.jsonl": observation("q")}
+        report = land(con, tmp_path, first, format="langfuse")
+        assert report.waiting == ["gateway/s/p/observations/3.csv: the manifest that says that it is whole is not here yet"] and report.refused == []
+        assert files(con, "path", "state", "good") == [
+            ("gateway/s/p/manifests/2.json", "landed", 0), ("gateway/s/p/observations/1.jsonl", "landed", 1), ("gateway/s/p/observations/2.jsonl", "landed", 0),
+            ("gateway/s/p/observations/3.csv", "waiting", None), ("gateway/s/q/observations/9.jsonl", "landed", 1),
+        ]  # fmt: skip
+        (tmp_path / "data" / "landing" / "gateway" / "s" / "p" / "observations" / "3.csv").unlink()
+        report = land(con, tmp_path, {"p/observations/3.jsonl": observation("b"), "p/manifests/3.json": '{"window": 3}'}, format="langfuse")
+        assert (report.waiting, report.refused, report.good) == ([], [], 1)
+
+
 def test_a_rejected_row_stands_on_its_line_whatever_else_the_lines_hold(tmp_path: Path) -> None:
     bad = observation("x", start_time="?")
     text = "\n".join([observation("s", type="SPAN"), "", bad, observation("b")])

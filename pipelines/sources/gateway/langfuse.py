@@ -3,8 +3,8 @@
 Only observations that called a model (GENERATION, EMBEDDING) are events; spans, tools and agents are set aside. Token
 counts are exclusive and add up: `input` is without cache and audio, `output` without reasoning, `total` is the sum of the
 others. A total that is not their sum rejects the row, and so does a kind of usage with no meter here: it is never dropped.
-An observation is exported again when it changes: `updated_at` is its version. Each file therefore stands on its own and a
-manifest, which lists what was exported, is landed without rows. Langfuse knows no vendor: `fields: {provider: key}`
+An observation is exported again when it changes: `updated_at` is its version, and each file stands on its own. A run writes
+`manifests/<end of its window>.json` last: files of later windows wait for theirs, and a manifest is landed without rows. Langfuse knows no vendor: `fields: {provider: key}`
 names the metadata key that tells it, else it follows from the model's name where only its maker uses such names. Prompts
 and answers (`input`, `output`) are never selected.
 """
@@ -182,4 +182,4 @@ select
 from summed
 """
 
-FORMAT = Format("langfuse", "gateway", ALL_SUFFIXES, read, in_lines=in_lines)
+FORMAT = Format("langfuse", "gateway", ALL_SUFFIXES, read, in_lines=in_lines, commit_marks=True)
