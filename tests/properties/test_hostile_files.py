@@ -95,6 +95,28 @@ def test_damage_is_refused_or_accounted_for(tmp_path: Path, name: str) -> None:
         assert con.execute("select count(*) from quarantine").fetchall()[0][0] == sum(row[4] for row in counts.values() if row[0] == "landed")
 
 
+GATEWAYS_OF_LINES = [name for name, module in registry.READERS.items() if ".gateway." in module and name not in ("mapped",)]
+
+
+@pytest.mark.parametrize("name", GATEWAYS_OF_LINES)
+def test_a_line_cut_at_any_offset_is_rejected_alone(tmp_path: Path, name: str) -> None:
+    """All of them in one file, in front of the whole line."""
+    valid = samples()[name]
+    line = valid.data.split(b"\n")[0].rstrip(b"\r")
+    folder = Home(tmp_path).landing / valid.kind / "s"
+    folder.mkdir(parents=True)
+    (folder / "whole.jsonl").write_bytes(line)
+    (folder / "cut.jsonl").write_bytes(b"".join(line[:at] + b"\n" for at in range(1, len(line))) + line + b"\n")
+    with memory() as con:
+        report = landing.land(con, Home(tmp_path), valid.sources(), NIGHT, Seen(), quiet)  # type: ignore[arg-type]
+        found = con.execute("select path, good, rejected from source_files order by path").fetchall()
+        ((lines, reasons),) = con.execute("select count(distinct source_row), list(distinct reason) from quarantine").fetchall()
+    assert report.refused == []
+    (_, good, rejected), (_, whole, none) = found
+    assert (good, rejected, none) == (whole, len(line) - 1, 0) and whole > 0
+    assert (lines, reasons) == (len(line) - 1, ["bad_json"])
+
+
 def _before(valid: Sample, lines: int, all_good: int) -> int:
     """At least so many rows stand on the first lines of the valid file, whose lines are all good and alike."""
     total = valid.data.count(b"\n")

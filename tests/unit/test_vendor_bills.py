@@ -381,8 +381,8 @@ def test_a_number_that_may_be_cut_off_is_refused(tmp_path: Path) -> None:
             assert "the last line does not end" in refusal(tmp_path, "mapped_bill", "bill.csv", text, fields=fields)
 
 
-def test_a_secret_key_is_kept_as_its_hash(tmp_path: Path) -> None:
-    secret = "sk-or-v1-0123456789"
+@pytest.mark.parametrize("secret", ["sk-or-v1-0123456789", "hf_AbCdEfGhIjKlMnOpQrSt", "dapi0123456789abcdef", "bearer abc", "eyJhbGciOiJIUzI1NiJ9.e30.x"])
+def test_a_secret_key_is_kept_as_its_hash(tmp_path: Path, secret: str) -> None:
     keyed = {("api_key_id" if name == "sku_meter" else name): column for name, column in MAPPED.items()}
     for name, old in (("generations", "prod"), ("mapped", "Vectors; drop table parsed")):
         format_, file, text, _ = FILES[name]

@@ -80,7 +80,8 @@ create or replace temp macro operation_of(t) as case
     when regexp_matches(lower(t), 'completion') then 'completion'
     else 'other' end;
 create or replace temp macro safe_key(t) as
-    case when regexp_matches(t, '^(sk-|sk_|AKIA|AIza|gsk_|xai-|pcsk_|Bearer )') then sha256(t) else t end;
+    case when regexp_matches(t, '^(sk-|sk_|AKIA|AIza|gsk_|xai-|pcsk_|(?i:bearer) |(sess-|ya29\\.|fw_|hf_|r8_|nvapi-|pplx-|tgp_v1_|dapi|eyJ)[\\w.-]{16})')
+        then sha256(t) else t end;
 create or replace temp macro in_range(t) as
     case when t between timestamp '2000-01-01' and timestamp '2199-12-31 23:59:59.999999' then t end;
 create or replace temp macro epoch_time(t) as in_range(make_timestamp((case
