@@ -15,7 +15,7 @@
 --   forecast: cost expected at the end of the month; NULL where too few days are known
 --   forecast_percent: of the amount; NULL where that still grows with use
 --   state: within, at_threshold, over, over_without_amount (cost against an amount of 0), unused
---   threshold_percent: the highest threshold that is crossed; NULL below the first
+--   threshold_percent: the highest threshold that is crossed; NULL below the first. Of a budget for use, the highest that still is
 --   action: what that threshold asks for: note, mail, chat or page
 --   review_due: whether the day of review has come
 with spent as (
@@ -51,8 +51,10 @@ known as (
     left join expected e on e.scope_id = concat_ws(' ', b.budget_id, nullif(b.for_project, '')) and e.period = b.period
 ),
 crossed as (
-    select budget_id, for_project, period, max(percent) as threshold_percent, arg_max(action, percent) as action
-    from budget_thresholds
+    select t.budget_id, t.for_project, t.period, max(t.percent) as threshold_percent, arg_max(t.action, t.percent) as action
+    from budget_thresholds t
+    join known k on k.budget_id = t.budget_id and k.for_project = t.for_project and k.period = t.period
+    where k.kind <> 'usage' or k.consumed * 100 >= k.amount * t.percent
     group by all
 )
 select
