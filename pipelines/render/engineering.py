@@ -228,7 +228,14 @@ def _levers(con: duckdb.DuckDBPyConnection, period: str) -> list[Row]:
     found = figures.rows(con, "from levers where period = $period order by rank limit $most", period=period, most=MOST)
     widths = html.widths([one["saving"] for one in found])
     return [
-        {**one, "word": _LEVERS.get(one["kind"], words.plain(one["kind"])), "width": width,
+        {**one, "subject": _subject(one), "word": _LEVERS.get(one["kind"], words.plain(one["kind"])), "width": width,
          "whose": " / ".join(part for part in (None if one["team_id"] == "*" else one["team_id"], one["project_id"] or one["application"]) if part)}
         for one, width in zip(found, widths, strict=True)
     ]  # fmt: skip
+
+
+def _subject(lever: Row) -> str | None:
+    """What a lever would change; the vendor of a commitment by the name that it gives itself."""
+    if lever["subject"] and lever["kind"] in ("unused_commitment", "more_commitment"):
+        return " ".join(words.vendor(word) or word for word in lever["subject"].split(" "))
+    return lever["subject"]

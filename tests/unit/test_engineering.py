@@ -65,6 +65,17 @@ def test_chains_have_what_one_trace_cost(con: duckdb.DuckDBPyConnection) -> None
     assert found == [("gpt-5-mini > gpt-5", "search / shop", 4, 9, 1, Decimal("2.25")), ("llama", "search", 2, 4, 2, None)]
 
 
+def test_vendors_of_commitments_have_their_names(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(
+        """
+        create table levers as
+        select '2026-10' as period, rank, kind, '*' as team_id, null as project_id, null as application, subject, 1::decimal(38, 12) as saving
+        from (values (1, 'more_commitment', 'openai gpt-5*, o3'), (2, 'unused_commitment', 'commitments on the bill of aws'), (3, 'model', 'openai'), (4, 'idle_gpus', null)) t(rank, kind, subject)
+        """
+    )
+    assert [one["subject"] for one in engineering._levers(con, "2026-10")] == ["OpenAI gpt-5*, o3", "commitments on the bill of AWS", "openai", None]
+
+
 def test_the_page_has_them_all(small_company: Home) -> None:
     page = (small_company.reports / "engineering.html").read_text(encoding="utf-8")
     with duckdb.connect(str(small_company.current), read_only=True) as con:
