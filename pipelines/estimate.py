@@ -148,16 +148,19 @@ class Project(Strict):
         return self
 
 
+OPTIONS = {"hours": "--gpu-hours", "gb": "--storage-gb", "vector_index": "--index"}  # where the command line says it more fully
+
+
 def project_of(options: dict[str, Any]) -> Project:
     """A project from command-line options; refused like a file."""
     try:
         return Project.model_validate(options)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"] if part not in SIDES and not isinstance(part, int))
-        raise Refused(
-            f"{key or 'options'}: {first['msg'].removeprefix('Value error, ')}", "apportion estimate", "see apportion estimate --help"
-        ) from None
+        names = [part for part in first["loc"] if isinstance(part, str) and part not in SIDES]
+        option = OPTIONS.get(names[-1], f"--{names[-1].replace('_', '-')}") if names else "options"
+        said = " is missing" if first["type"] == "missing" else f": {first['msg'].removeprefix('Value error, ')}"
+        raise Refused(f"{option}{said}", "apportion estimate", "see apportion estimate --help") from None
 
 
 # What it costs --------------------------------------------------------------------------------------------------------

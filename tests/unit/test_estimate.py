@@ -149,7 +149,7 @@ def test_hours_of_other_cards_count_as_their_equivalent(asked: Callable[..., dic
         (model("gpt-5", provider="opnai"), "unknown model opnai gpt-5"),
         (model("gpt-5", interactions="9..1"), "low, base and high are in this order"),
         (model("gpt-5", interactions="many"), "interactions"),
-        (model("gpt-5", interactions=1, cached_percent=101), "cached_percent"),
+        (model("gpt-5", interactions=1, cached_percent=101), "--cached-percent"),
         ({"gpus": [{"cluster": "btch", "hours": 1}]}, "unknown cluster btch; near: batch"),
         ({"gpus": [{"cluster": "batch", "gpu_model": "H10", "hours": 1}]}, "unknown GPU H10; near: H100"),
         ({"gpus": [{"cluster": "serving", "hours": 1}]}, "no one rate for GPUs of serving"),
@@ -163,6 +163,21 @@ def test_what_cannot_be_estimated_is_refused(asked: Callable[..., dict[str, Any]
     with pytest.raises(Refused) as caught:
         asked(**use)
     assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("use", "said"),
+    [
+        ({"models": [{"model": "gpt-5", "users": "10"}]}, "--interactions is missing"),
+        ({"models": [{"model": "gpt-5", "users": "some", "interactions": "1", "input_tokens": "5"}]}, "--users: "),
+        ({"gpus": [{"cluster": "batch"}]}, "--gpu-hours is missing"),
+        ({}, "options: name at least one model"),
+    ],
+)
+def test_a_wrong_option_is_named_as_it_is_typed(use: dict[str, Any], said: str) -> None:
+    with pytest.raises(Refused) as refused:
+        project_of(use)
+    assert said in str(refused.value) and "see apportion estimate --help" in str(refused.value)
 
 
 def test_a_project_file_is_refused_with_its_line(home: Home, tmp_path: Path) -> None:
