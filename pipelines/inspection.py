@@ -165,6 +165,7 @@ def status_text(found: dict[str, Any]) -> str:
 
 def _table(table: Any, rows: list[dict[str, Any]], justify: dict[str, str]) -> Any:
     names = list(rows[0]) if rows else ["nothing"]
+    table.min_width = len(str(table.title))  # a title over "nothing" stays on one line
     for name in names:
         table.add_column(name.replace("_", " "), justify=justify.get(name, "left"))
     for row in rows:

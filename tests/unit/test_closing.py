@@ -369,6 +369,7 @@ def test_a_close_is_refused_with_every_reason_at_once(in_review: Company) -> Non
     assert len(reasons) == 6
     shown = inspection.status(company.home)
     assert [row["dispute_id"] for row in shown["disputes"]] == ["D-1"] and "Open disputes" in inspection.status_text(shown)
+    assert "Billed, and what the gateways saw of it" in inspection.status_text({**shown, "coverage": []})
 
 
 def test_small_late_items_join_one_line(made: Callable[..., Company]) -> None:
