@@ -150,6 +150,7 @@ def land(con: duckdb.DuckDBPyConnection, home: Home, sources: Any, night: date, 
     """Land what is new. `sources` is the parsed sources.yaml: lists of entries with `name` and `format` per kind."""
     prepare(con)
     _remove_orphans(con, home)
+    not_ours = _temporary(con)
     overlaps.remember_sources(con, getattr(sources, "billing", None) or [])
     report = LandingReport()
     problems: list[dict[str, Any]] = []
@@ -177,6 +178,8 @@ def land(con: duckdb.DuckDBPyConnection, home: Home, sources: Any, night: date, 
         ).fetchall()
         for (source,) in pending:
             duplicates.compare(con, home, kind, source)
+    for table in _temporary(con) - not_ours:  # of readers: a later stage may give a name of theirs to something else
+        con.execute(f'drop table temp."{table}"')
     if report.new:
         say(f"landed {report.new:,} deliveries: {report.good:,} rows, {report.rejected:,} in quarantine")
     _remember(con, problems)
@@ -577,6 +580,10 @@ def _land_one(con: duckdb.DuckDBPyConnection, home: Home, found: Found, arrived:
     report.lines += sum(count["lines"] for count in counts)
     report.good += sum(count["good"] for count in counts)
     report.rejected += sum(count["rejected"] for count in counts)
+
+
+def _temporary(con: duckdb.DuckDBPyConnection) -> set[str]:
+    return {name for (name,) in con.execute("select table_name from duckdb_tables() where temporary").fetchall()}
 
 
 def _drop_left(con: duckdb.DuckDBPyConnection) -> None:
