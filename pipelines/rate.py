@@ -14,7 +14,7 @@ from pipelines.normalize import landed_view
 from pipelines.run import Run, Scope, digest, landed_files
 from pipelines.warehouse import literal, replace_durably, transaction, write_parquet
 
-DAILY = ("usage_daily", "usage_hourly", "latency_daily", "routing_daily", "system_prompts_daily", "conversations_daily", "chains_daily", "large_requests", "call_bursts")  # facts of changed days
+DAILY = ("usage_daily", "usage_hourly", "latency_daily", "routing_daily", "system_prompts_daily", "conversations_daily", "chains_daily", "large_requests", "call_bursts", "calls_told_twice")  # facts of changed days
 NEVER = 2**62
 BATCH_ROWS = 250_000  # events worked on at once: bounds memory whatever the month
 LARGE_DAY = 50_000  # events from which on a day is written straight to its file: holding it first costs more than a plan of its own

@@ -20,7 +20,7 @@ _SPECIAL = {
 }  # fmt: skip
 _STATES = {
     "matched": "Matched", "variance_price": "Price differs", "variance_quantity": "Quantity differs", "variance_cost": "Cost differs", "unmetered": "Billed, not seen",
-    "unbilled": "Not billed yet", "covered": "Bought ahead", "timing": "On the next day", "unmapped": "Name not known", "non_usage": "No calls of models", "not_comparable": "No price to compare", "rejected": "Rows not readable", "unknown_trigger": "Document owner not known",
+    "unbilled": "Not billed yet", "covered": "Bought ahead", "timing": "On the next day", "unmapped": "Name not known", "non_usage": "No calls of models", "not_comparable": "No price to compare", "rejected": "Rows not readable", "unknown_trigger": "Document owner not known", "told_twice": "Told by two gateways",
     "usage_report_differs": "Own usage report differs", "unreported": "Billed, not reported", "unit_suspect": "Another unit?", "drift": "Bill drifts away",
     "invoice_differs": "Invoice differs", "invoice_missing": "No invoice document", "bill_missing": "Invoice without a bill", "not_due": "Not due yet", "begins_earlier": "Began before the first period",
     "rounding": "Rounding", "differs": "Differs", "gpu_beyond_capacity": "More GPUs held than declared", "gpu_without_cost": "GPUs nobody bills",

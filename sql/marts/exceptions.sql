@@ -2,7 +2,7 @@
 -- grain: period, kind, what
 --   kind: unallocated, unmetered, unpriced, unbilled, not_comparable, unmapped, variance_price, variance_quantity, variance_cost,
 --     unit_suspect, drift, usage_report_differs, invoice_differs, invoice_missing, bill_missing, out_of_scope, gpu_beyond_capacity, gpu_without_cost, gpu_without_rate,
---     unknown_trigger, policy_edit, rate_frozen, journal_missing, rejected
+--     unknown_trigger, told_twice, policy_edit, rate_frozen, journal_missing, rejected
 --   what: the account, model or source it concerns
 --   amount: dollars concerned, in the bill's currency; NULL where no price is known
 --   events: events, lines or rows concerned
@@ -43,6 +43,14 @@ unknown_triggers as (
     from usage_daily u
     join periods p on u.usage_date >= p.starts_on and u.usage_date < p.ends_on
     where u.unknown_trigger is not null
+    group by all
+),
+told_twice as (
+    select
+        p.period, 'told_twice' as kind, t.source || ' and ' || t.other_source as what, sum(t.contracted_cost)::decimal(38, 12) as amount,
+        sum(t.calls)::bigint as events, 'calls that both gateways tell: they weigh twice until one of the two is taken out of landing' as detail
+    from calls_told_twice t
+    join periods p on t.usage_date >= p.starts_on and t.usage_date < p.ends_on
     group by all
 ),
 states as (
@@ -240,6 +248,7 @@ select period, kind, what, amount, events, detail from unallocated
 union all select period, kind, what, amount, events, detail from unmetered
 union all select period, kind, what, amount, events, detail from unpriced
 union all select period, kind, what, amount, events, detail from unknown_triggers
+union all select period, kind, what, amount, events, detail from told_twice
 union all select period, kind, what, amount, events, detail from states
 union all select period, kind, what, amount, events, detail from variances
 union all select period, kind, what, amount, events, detail from unit_suspects

@@ -30,6 +30,7 @@ BROKEN = {
     "lines_tie_to_ledger": "update statement_lines set amount = amount + 0.02 where line_id = (select min(line_id) from statement_lines where amount > 1)",
     "money_is_decimal": "create table broken(effective_cost double)",
     "one_bill_per_account_day": "insert into bill_lines select * replace ('another' as source) from bill_lines where charge_id = (select min(charge_id) from bill_lines where in_scope)",
+    "one_gateway_per_call": "insert into calls_told_twice(usage_date, source, other_source, calls) values ('2026-10-02', 'edge', 'proxy', 1)",
     "portions_conserve_charges": "delete from charge_portions where charge_id = (select min(charge_id) from charge_portions)",
     "ratios_sum_to_one": f"update ledger set allocated_ratio = allocated_ratio + 0.000000000001 where ledger_id = (select min(ledger_id) from ledger where charge_id = {ONE_CHARGE})",
     "reconciliation_within_tolerance": "update reconciliation set state = 'unmetered' where provider = 'openai' and state = 'matched'",

@@ -19,9 +19,10 @@ TABLES = {
     f" metered_quantity {MONEY}, billed_quantity {MONEY}, metered_cost {MONEY}, billed_cost {MONEY}",
     "price_reconciliation": f"usage_period varchar, provider varchar, model varchar, usage_date date, state varchar, expected_cost {MONEY}, billed_cost {MONEY},"
     f" meter varchar, provider_quantity {MONEY}, reason varchar",
-    "ledger": f"period varchar, team_id varchar, reason varchar, cost_pool varchar, effective_cost {MONEY}",
+    "ledger": f"period varchar, team_id varchar, reason varchar, cost_pool varchar, effective_cost {MONEY}, chargeback_cost {MONEY}",
     "charge_portions": f"usage_period varchar, usage_date date, provider varchar, model varchar, service varchar, cluster varchar, portion varchar, effective_cost {MONEY}",
     "usage_daily": "usage_date date, provider varchar, model varchar, unpriced_events bigint, unpriced_because varchar, serving_pool varchar, unknown_trigger varchar, team_id varchar, events bigint, contracted_cost decimal(38, 12), list_cost decimal(38, 12)",
+    "calls_told_twice": f"usage_date date, source varchar, other_source varchar, calls bigint, contracted_cost {MONEY}",
     "periods": "period varchar, starts_on date, ends_on date",
     "bill_lines": "usage_period varchar, billing_period varchar, provider varchar, billing_account_id varchar, sub_account_id varchar, invoice_id varchar,"
     f" billing_currency varchar, charge_category varchar, in_scope boolean, billed_cost {MONEY}",
