@@ -1,7 +1,8 @@
 """What a gateway needs to enforce budgets, each night as files under reports/guardrails/: nothing is enforced here.
 
 `budgets.json` has every budget with what is left of it; `litellm.json` the settings of LiteLLM's /team/update for budgets that are
-about one team and nothing else.
+about one team and nothing else. `suggested.json` has a limit for each team and application without a budget of its own:
+nobody decided it, so it is never in LiteLLM's file, where it would enforce itself.
 """
 
 from __future__ import annotations
@@ -24,16 +25,22 @@ Row = dict[str, Any]
 
 
 def files(run: Run) -> dict[str, str]:
-    """The text of both files by their place under reports/."""
-    result = run.con.execute("select * exclude (about) from guardrails order by budget_id, for_project")
-    names = [column[0] for column in result.description]
-    rows = [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+    """The text of the three files by their place under reports/."""
+    rows = _rows(run, "select * exclude (about) from guardrails order by budget_id, for_project")
+    suggested = _rows(run, "select * exclude (as_of) from suggested_limits order by team_id, application nulls first")
     period = run.policy.company.calendar.holding(run.through + timedelta(days=1))
     since = period.start if period else None
     spent = dict(run.con.execute("select caller_team_id, sum(source_cost) from usage_daily where usage_date >= ? group by all", [since]).fetchall())
     declared = {budget.id: budget for budget in run.policy.budgets.budgets}
-    feeds = {"budgets": list(_budgets(rows, declared)), "litellm": list(_litellm(rows, declared, spent, run.policy, run.through, period))}
+    litellm = list(_litellm(rows, declared, spent, run.policy, run.through, period))
+    feeds = {"budgets": list(_budgets(rows, declared)), "litellm": litellm, "suggested": suggested}
     return {f"{FOLDER}/{name}.json": as_json({"as_of": run.through, name: content}) for name, content in feeds.items()}
+
+
+def _rows(run: Run, select: str) -> list[Row]:
+    result = run.con.execute(select)
+    names = [column[0] for column in result.description]
+    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
 
 def as_json(value: Any) -> str:

@@ -103,6 +103,7 @@ TABLES = (
     Published("outcomes", "all"),
     Published("unit_economics", "all"),
     Published("guardrails", "all"),
+    Published("suggested_limits", "all"),
     Published("gpu_efficiency", "all"),
     Published("gpu_queue", "all"),
     Published("commitment_use", "all"),

@@ -7,6 +7,9 @@ create or replace temp macro part_of(units, part, whole) as units // whole * par
 -- The part of `units` between two cumulative weights of a total: parts of one amount always add up to it.
 create or replace temp macro cut(units, low, high, total) as
     sign(units)::hugeint * (part_of(abs(units), high, total) - part_of(abs(units), low, total));
+-- Pico-units as money in whole cents, rounded up.
+create or replace temp macro whole_cents(units) as
+    (((units - 1) // 10000000000 + 1)::decimal(36, 0) * 0.01::decimal(3, 2))::decimal(38, 2);
 -- A DECIMAL as JSON writes a number, with all its digits.
 create or replace temp macro json_number(number) as rtrim(rtrim(number::decimal(38, 12)::varchar, '0'), '.');
 -- FOCUS AllocatedMethodDetails: the ratio and, where both are known, the unit and the units that decided it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -87,9 +88,9 @@ def test_verify_sees_altered_published_data_and_statements(company_copy: Home) -
     issued.write_bytes(b"PK" + issued.read_bytes()[2:-1])
     published = company_copy.current.resolve()
     published.write_bytes(published.read_bytes()[:-1] + b"\0\0")
-    feeds = [company_copy.reports / "guardrails" / name for name in ("budgets.json", "litellm.json")]
+    feeds = [company_copy.reports / "guardrails" / name for name in ("budgets.json", "litellm.json", "suggested.json")]
     for feed in feeds:
-        feed.write_text(feed.read_text().replace('"remaining": ', '"remaining": 9'))
+        feed.write_text(re.sub('"(remaining|daily_limit)": ', r'"\1": 9', feed.read_text()))
     problems = verify(company_copy)[1]
     assert any(issued.name in problem for problem in problems)
     assert any(published.name in problem for problem in problems)

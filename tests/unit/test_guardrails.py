@@ -42,6 +42,12 @@ def run(tmp_path: Path) -> Any:
         "create table usage_daily as select * from (values ('search', date '2026-10-02', 1.005), ('search', date '2026-09-30', 500), ('support', date '2026-10-02', null))"
         " t(caller_team_id, usage_date, source_cost)"
     )
+    con.execute(
+        "create table suggested_limits as select team_id, application, date '2026-10-21' as as_of, state,"
+        " highest::decimal(38, 12) as highest_cost, daily::decimal(38, 2) as daily_limit, 'nothing changes' as assumption"
+        " from (values ('marketing', 'campaigns', 'not_known', null, null), ('marketing', null, 'suggested', 3.004, 6.01))"
+        " t(team_id, application, state, highest, daily)"
+    )
     yield SimpleNamespace(con=con, policy=policy.load(tmp_path / "policy"), root=tmp_path, through=THROUGH)
     con.close()
 
@@ -66,6 +72,14 @@ def test_litellm_stops_a_team_when_its_tightest_budget_is_used_up(run: Any) -> N
     assert (search["budget_duration"], search["budget_reset_at"], search["metadata"]["budget_id"]) == ("1mo", "2026-11-01T00:00:00Z", "search-tight")
     assert "models" not in search  # of this budget none are named
     assert found["team-support"]["max_budget"] == 0
+
+
+def test_suggestions_are_told_apart_from_what_is_declared(run: Any) -> None:
+    whole, part = read(run, "suggested")["suggested"]
+    assert (whole["team_id"], whole["application"], whole["state"], whole["assumption"]) == ("marketing", None, "suggested", "nothing changes")
+    assert (whole["highest_cost"], whole["daily_limit"]) == (Decimal("3.004"), Decimal("6.01"))
+    assert (part["application"], part["state"], part["highest_cost"], part["daily_limit"]) == ("campaigns", "not_known", None, None)
+    assert all("marketing" not in text for place, text in guardrails.files(run).items() if place != "guardrails/suggested.json")
 
 
 def test_a_budget_of_weeks_lasts_as_long_as_its_period(run: Any) -> None:
