@@ -2,7 +2,7 @@
 
 Worlds are drawn at random: snapshots recorded one after the other, service tiers, regions, hours, steps of the context, prices
 that are missing, discounts and markups by scope, private prices, bills that count what they charge. APPORTION_ORACLE_EVENTS says how
-many events (default 4,000; a hundred thousand take a minute or two).
+many events (default 100,000).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pipelines.home import asset
 from pipelines.sources import EVENT
 from pipelines.warehouse import memory
 
-EVENTS = int(os.environ.get("APPORTION_ORACLE_EVENTS", "4000"))
+EVENTS = int(os.environ.get("APPORTION_ORACLE_EVENTS", "100000"))
 WORLDS = 4
 PERIOD, FIRST, DAYS = "2026-10", date(2026, 10, 1), 31
 TOKENS = ("input_uncached", "cache_read", "cache_write_5m", "cache_write_1h", "output", "reasoning", "audio_input", "audio_output")
